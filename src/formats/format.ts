@@ -1,0 +1,116 @@
+/** The contract of a format: two small pure translations between bytes of metadata and the block map. */
+import type { ByteSource, Reference, ReferenceGate } from '../io/types.ts';
+import type { DataFile } from '../map/data-file.ts';
+import type { BlockMap } from '../map/extents.ts';
+import type { Allocation, Layout, Piece } from '../map/layout.ts';
+
+export interface Format {
+  /** As -f and -O take it. */
+  readonly name: string;
+  readonly aliases: readonly string[];
+  /** One line for the help text: what it is and who uses it. */
+  readonly title: string;
+  /** File name endings, without dot, that choose this format for an output. */
+  readonly extensions: readonly string[];
+  /**
+   * Whether the bytes are this format. Pure. `true` says nothing about validity: a broken image of this format is a
+   * `true` here and an error in {@link open}.
+   */
+  probe(sample: Sample): boolean;
+  /** Reads the metadata that describes the image; tables are read later, piece by piece, by `extents`. */
+  open(source: ByteSource, context: OpenContext): Promise<Image>;
+  /** What `-o` takes when this format is written. Empty for a format that is only read. */
+  readonly options: readonly OptionSpec[];
+  /** Whether `-c` is possible. */
+  readonly compresses: boolean;
+  /** Absent: the format is only read. Pure: same request, same plan. */
+  plan?(request: WriteRequest): WritePlan;
+}
+
+/** The parts of a file that decide its format. */
+export interface Sample {
+  /** The first min(size, 64 KiB) bytes. */
+  head: Uint8Array;
+  /** The last min(size, 64 KiB) bytes. */
+  tail: Uint8Array;
+  size: number;
+}
+
+export interface OpenContext {
+  /** The only way to another file. Most formats do not need it: a parent image is opened by the caller. */
+  gate: ReferenceGate;
+}
+
+/** One layer: an opened image, without its parents. */
+export interface Image {
+  readonly format: string;
+  readonly subformat: string;
+  /** Bytes that the guest sees. */
+  readonly virtualSize: number;
+  /** What extents point into; index 0 is usually the image file itself. Closed by whoever opened the image. */
+  readonly dataFiles: readonly DataFile[];
+  /** The layer below, if any: `unallocated` extents show it. */
+  readonly parent?: Reference;
+  /** Facts for `info`; nothing here steers a conversion. */
+  readonly facts: ImageFacts;
+  /**
+   * The block map of [start, end), which lies within [0, virtualSize): ordered, gap-free, tiling the range exactly.
+   * Throws `corrupt` or `truncated` naming table and offset.
+   */
+  extents(start: number, end: number): BlockMap;
+}
+
+export interface ImageFacts {
+  /** Unit of allocation in bytes; 0 where there is none (raw). */
+  blockSize: number;
+  references: readonly Reference[];
+  snapshots: readonly { id: string; name: string; virtualSize?: number }[];
+  encrypted: boolean;
+  compressed: boolean;
+  dirty: boolean;
+  /** Things a user should know once, one sentence each (dirty bit, table copy used). */
+  warnings: readonly string[];
+  /** The format's own fields, JSON values, named as in its specification. */
+  details: Readonly<Record<string, unknown>>;
+}
+
+export type OptionValue = number | string | boolean;
+
+export interface OptionSpec {
+  /** qemu-img's key where one exists. */
+  key: string;
+  type: 'size' | 'number' | 'flag' | 'choice';
+  choices?: readonly string[];
+  default: OptionValue;
+  /** For a size or number: throws `usage` with the legal values when it is not one of them. */
+  check?(value: OptionValue): void;
+  help: string;
+}
+
+export interface WriteRequest {
+  /** Bytes of the source's virtual disk. */
+  virtualSize: number;
+  /** Every key of the format's options, defaults filled in. */
+  options: Readonly<Record<string, OptionValue>>;
+  compress: boolean;
+  /** 1 to 9; undefined: the format's default. */
+  level?: number | undefined;
+}
+
+export interface WritePlan {
+  layout: Layout;
+  /** What the guest will see: `request.virtualSize`, or more where the format's unit forces it (said in `notes`). */
+  virtualSize: number;
+  /** One sentence each, for the result and stderr. */
+  notes: readonly string[];
+  /** A fresh writer for one pass over the allocation. */
+  writer(): Writer;
+}
+
+/** Turns the allocation into metadata. Called in virtual order; holds a bounded part of the tables at a time. */
+export interface Writer {
+  /** Pieces that are complete after this batch. */
+  add(batch: Allocation): Piece[];
+  /** The rest, front tables and header last. `size`: the output's length in bytes. */
+  finish(hostEnd: number): { pieces: Piece[]; size: number };
+}
