@@ -71,19 +71,22 @@ export class VdconvError extends Error {
   }
 }
 
+/** C0, DEL, C1, line and paragraph separators, Unicode's Bidi_Control, and the byte order mark. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: finding control characters is the purpose
+const UNSAFE = /[\u0000-\u001f\u007f-\u009f\u061c\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/g;
+
 /**
- * Makes text from an image or a file name safe to print on a terminal: C0, C1, DEL, line and paragraph separators and
- * bidirectional controls become `\xNN` or `\u{NNNN}`, so that an image cannot move the cursor or forge a line.
+ * Makes text from an image or a file name safe to print on a terminal: control characters become `\xNN` or `\u{NNNN}`,
+ * so that an image cannot move the cursor or forge a line.
  */
 export function escapeText(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: finding control characters is the purpose
-  return text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/g, (c) => {
+  return text.replace(UNSAFE, (c) => {
     const n = c.charCodeAt(0);
     return n < 0x100 ? `\\x${n.toString(16).padStart(2, '0')}` : `\\u{${n.toString(16)}}`;
   });
 }
 
-/** A number as messages show it: decimal below 1024, hexadecimal with decimal size words left to the caller above. */
+/** A number as messages show it: decimal, from 1024 up with its hexadecimal. */
 export function showNumber(value: number | bigint): string {
   return value < 1024 ? `${value}` : `${value} (0x${value.toString(16)})`;
 }

@@ -69,7 +69,10 @@ export interface Struct<F> {
   readonly fields: F;
   /** Reads every field at `at` of `bytes`, and refuses the first illegal one in order of offset. */
   decode(bytes: Uint8Array, origin: Origin, at?: number): Values<F>;
-  /** The same without the rules, for `probe` and for fields whose legality depends on another one. */
+  /**
+   * The same without the rules, for `probe` and for fields whose legality depends on another one.
+   * The caller has seen to it that all of the structure is in `bytes`.
+   */
   peek(bytes: Uint8Array, at?: number): Values<F>;
   encode(values: Input<F>): Uint8Array;
 }
@@ -101,7 +104,7 @@ export function struct<
       if (bytes.length < at + size) {
         throw new VdconvError(
           'truncated',
-          `${name} at ${showNumber(origin.at)} needs ${size} bytes, ${bytes.length - at} are there`,
+          `${name} at ${showNumber(origin.at)} needs ${size} bytes, ${Math.max(0, bytes.length - at)} are there`,
           {
             ...origin,
             offset: origin.at,
@@ -131,8 +134,7 @@ export function struct<
       const view = new DataView(bytes.buffer);
       for (const [key, field] of entries) {
         const value = (values as Record<string, unknown>)[key] ?? field.fill;
-        const fault = field.illegal(value);
-        if (value === undefined || fault !== undefined) {
+        if (value === undefined || field.illegal(value) !== undefined) {
           throw new VdconvError(
             'internal',
             `${name}: ${key} cannot be ${value === undefined ? 'left out' : field.show(value)}`,
@@ -179,11 +181,15 @@ function proveNoGap(name: string, size: number, entries: [string, Field<unknown>
   }
 }
 
-function checkNumber(value: number, rules: NumberRules): { says: string; code: ErrorCode } | undefined {
+function checkNumber(value: number, size: number, rules: NumberRules): { says: string; code: ErrorCode } | undefined {
   const code = rules.code ?? 'corrupt';
   const fault = (says: string, as: ErrorCode = code) => ({ says: rules.says ?? says, code: as });
+  // Not through `fault`: what the format allows is beside the point here. The width matters to `encode` alone.
   if (!Number.isSafeInteger(value)) {
-    return fault('offsets and sizes beyond 2^53 - 1 are not supported');
+    return { says: 'offsets and sizes beyond 2^53 - 1 are not supported', code };
+  }
+  if (value < 0 || value >= 2 ** (8 * size)) {
+    return { says: `must fit in ${size} ${size === 1 ? 'byte' : 'bytes'}`, code };
   }
   if (rules.equals !== undefined && value !== rules.equals) {
     return fault(`must be ${showNumber(rules.equals)}`);
@@ -218,7 +224,10 @@ function numberField(
   get: (view: DataView, at: number, little: boolean) => number,
   set: (view: DataView, at: number, little: boolean, value: number) => void,
 ): NumberField {
-  return { offset, size, get, set, illegal: (value) => checkNumber(value, rules), show: showNumber };
+  // A u64 past 2^53 was rounded when it became a number: its digits would look exact and not be.
+  const show = (value: number) =>
+    value <= Number.MAX_SAFE_INTEGER ? showNumber(value) : `about ${value.toExponential(3)}`;
+  return { offset, size, get, set, illegal: (value) => checkNumber(value, size, rules), show };
 }
 
 export function u8(offset: number, rules: NumberRules = {}): NumberField {
@@ -262,14 +271,19 @@ export function u64(offset: number, rules: NumberRules = {}): NumberField {
   );
 }
 
-function unknownBits(value: bigint, rules: BitRules): string {
+/** The check of both kinds of flag bits: every bit that is set must be a known one, or any of `all` where none are said. */
+function checkBits(value: bigint, all: bigint, rules: BitRules): { says: string; code: ErrorCode } | undefined {
+  const unknown = value & ~(rules.known ?? all);
+  if (unknown === 0n) {
+    return undefined;
+  }
   const names: string[] = [];
   for (let bit = 0; bit < 64; bit += 1) {
-    if (((value & ~(rules.known ?? ~0n)) >> BigInt(bit)) & 1n) {
+    if ((unknown >> BigInt(bit)) & 1n) {
       names.push(rules.names?.[bit] ?? `bit ${bit}`);
     }
   }
-  return names.join(', ');
+  return { says: `${names.join(', ')} not supported`, code: rules.code ?? 'unsupported' };
 }
 
 /** 64 flag bits, as a bigint: the only place besides `u64` that reads one. */
@@ -279,29 +293,19 @@ export function bits64(offset: number, rules: BitRules = {}): Field<bigint> {
     size: 8,
     get: (v, at, l) => v.getBigUint64(at, l),
     set: (v, at, l, x) => v.setBigUint64(at, x, l),
-    illegal: (value) =>
-      (value & ~(rules.known ?? ~0n)) === 0n
-        ? undefined
-        : { says: `${unknownBits(value, rules)} not supported`, code: rules.code ?? 'unsupported' },
+    illegal: (value) => checkBits(value, 0xffff_ffff_ffff_ffffn, rules),
     show: (value) => `0x${value.toString(16)}`,
   };
 }
 
 /** 32 flag bits, as a number from 0 to 2^32 - 1. */
 export function bits32(offset: number, rules: BitRules = {}): Field<number> {
-  const unknown = (value: number) => BigInt(value) & ~(rules.known ?? 0xffffffffn);
   return {
     offset,
     size: 4,
     get: (v, at, l) => v.getUint32(at, l),
     set: (v, at, l, x) => v.setUint32(at, x, l),
-    illegal: (value) =>
-      unknown(value) === 0n
-        ? undefined
-        : {
-            says: `${unknownBits(unknown(value), { ...rules, known: 0n })} not supported`,
-            code: rules.code ?? 'unsupported',
-          },
+    illegal: (value) => checkBits(BigInt(value), 0xffff_ffffn, rules),
     show: (value) => `0x${value.toString(16)}`,
   };
 }

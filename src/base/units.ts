@@ -17,7 +17,8 @@ export function sectorsToBytes(sectors: Sectors): number {
 }
 
 export function isPowerOfTwo(n: number): boolean {
-  return Number.isSafeInteger(n) && n > 0 && Number.isInteger(Math.log2(n));
+  // Compared as a power: log2(2^49 + 1) itself rounds to 49.
+  return Number.isSafeInteger(n) && n > 0 && 2 ** Math.round(Math.log2(n)) === n;
 }
 
 /** `n` rounded up to a multiple of `unit` (any positive integer). */
@@ -40,11 +41,11 @@ export function divCeil(n: number, unit: number): number {
   return (n - rest) / unit + (rest === 0 ? 0 : 1);
 }
 
-const SUFFIX: Record<string, number> = { '': 1, b: 1, k: KiB, m: MiB, g: GiB, t: TiB };
+const SUFFIX: Record<string, number> = { '': 1, k: KiB, m: MiB, g: GiB, t: TiB };
 
 /** Reads `64k`, `1M`, `512`, `2GiB`: 1024-based, as qemu-img does. Throws `usage` naming `what`. */
 export function parseSize(text: string, what: string): number {
-  const match = /^(\d+(?:\.\d+)?)\s*([bkmgt]?)(?:i?b)?$/i.exec(text.trim());
+  const match = /^(\d+(?:\.\d+)?)\s*(?:b|([kmgt])(?:i?b)?)?$/i.exec(text.trim());
   const size = match ? Number(match[1]) * (SUFFIX[(match[2] ?? '').toLowerCase()] ?? Number.NaN) : Number.NaN;
   if (!Number.isSafeInteger(size)) {
     throw new VdconvError('usage', `${what}: '${text}' is not a size; write 65536, 64k, 1M, 2G or 1T (1024-based)`);
@@ -61,5 +62,5 @@ export function formatSize(bytes: number): string {
     n /= 1024;
     unit += 1;
   }
-  return `${Number.isInteger(n) ? n : n.toPrecision(n < 100 ? 3 : 4)} ${units[unit]}`;
+  return `${Number(n.toPrecision(n < 100 ? 3 : 4))} ${units[unit]}`;
 }

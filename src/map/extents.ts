@@ -75,17 +75,26 @@ export class BatchBuilder {
     return this.#batch.count >= this.#capacity;
   }
 
-  push(start: number, length: number, kind: Kind, file = 0, offset = 0, stored = 0, skip = 0): void {
+  /** Whether {@link push} would lengthen the last extent instead of adding one: then it fits even where `full`. */
+  continues(start: number, kind: Kind, file = 0, offset = 0): boolean {
     const b = this.#batch;
     const last = b.count - 1;
-    if (last >= 0 && b.kind[last] === kind && kind !== Kind.compressed) {
-      const lastLength = b.length[last] as number;
-      const continues =
-        kind !== Kind.data || (b.file[last] === file && (b.offset[last] as number) + lastLength === offset);
-      if (continues && (b.start[last] as number) + lastLength === start) {
-        b.length[last] = lastLength + length;
-        return;
-      }
+    if (last < 0 || b.kind[last] !== kind || kind === Kind.compressed) {
+      return false;
+    }
+    const length = b.length[last] as number;
+    return (
+      (b.start[last] as number) + length === start &&
+      (kind !== Kind.data || (b.file[last] === file && (b.offset[last] as number) + length === offset))
+    );
+  }
+
+  push(start: number, length: number, kind: Kind, file = 0, offset = 0, stored = 0, skip = 0): void {
+    const b = this.#batch;
+    if (this.continues(start, kind, file, offset)) {
+      const last = b.count - 1;
+      b.length[last] = (b.length[last] as number) + length;
+      return;
     }
     const i = b.count;
     b.count = i + 1;

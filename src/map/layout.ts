@@ -81,3 +81,11 @@ export interface Piece {
   offset: number;
   bytes: Uint8Array;
 }
+
+/** Turns the allocation into metadata. Called in virtual order; holds a bounded part of the tables at a time. */
+export interface Writer {
+  /** Pieces that are complete after this batch. */
+  add(batch: Allocation): Piece[];
+  /** The rest, front tables and header last. `size`: the output's length in bytes. */
+  finish(hostEnd: number): { pieces: Piece[]; size: number };
+}
