@@ -5,13 +5,16 @@
  */
 import type { DataFile } from '../map/data-file.ts';
 import type { BlockMap } from '../map/extents.ts';
-import type { Allocation, Layout, Piece } from '../map/layout.ts';
+import type { Allocation, Layout, Piece, Writer } from '../map/layout.ts';
 
 export type Sink =
-  /** A regular file, new and empty: positioned writes, holes are zeros. */
-  | { kind: 'file'; fd: number }
-  /** A pipe or anything that only takes the next byte. `pieces` interleaves the metadata, in file order. */
-  | { kind: 'sequential'; fd: number; size: number; pieces: AsyncIterable<Piece[]> }
+  /** A regular file, new and empty: positioned writes, holes are zeros. `name` is for messages. */
+  | { kind: 'file'; fd: number; name: string }
+  /**
+   * A pipe, or anything that only takes the next byte. `front` is everything before the layout's `dataStart`; tables come
+   * from the job's writer where they follow their data, else from `ahead`, in any order.
+   */
+  | { kind: 'sequential'; fd: number; name: string; front: readonly Piece[]; ahead?: AsyncIterable<readonly Piece[]> }
   /** Nowhere: the same pipeline, which leaves one bit a block (see {@link CopyResult.stored}). */
   | { kind: 'scan' };
 
@@ -22,11 +25,8 @@ export interface CopyJob {
   virtualSize: number;
   layout: Layout;
   sink: Sink;
-  /**
-   * Called with what the engine placed, strictly in virtual order and awaited: the writer turns it into tables.
-   * Absent for sinks that need no tables.
-   */
-  onAllocations?(batch: Allocation): void | Promise<void>;
+  /** Turns what the engine placed, in virtual order, into tables, which the engine writes. Not for `scan`. */
+  writer?: Writer;
   options: CopyOptions;
 }
 
@@ -40,13 +40,15 @@ export interface CopyOptions {
   /** Called a few times a second with virtual bytes done. */
   onProgress?: ((done: number, total: number) => void) | undefined;
   signal?: AbortSignal | undefined;
-  /** For tests of the engine alone: each worker waits a random time of up to this many microseconds before its turn. */
+  /** For tests of the engine alone: each unit waits up to this many microseconds, unevenly, before its turn. */
   testJitter?: number | undefined;
 }
 
 export interface CopyResult {
-  /** Host bytes up to which the layout has placed something: the least size of the output. */
+  /** Host bytes up to which the layout has placed something. */
   hostEnd: number;
+  /** The output's length; for a file sink the caller sets it (the file may be shorter where it ends in zeros). */
+  size: number;
   /** Guest bytes that were not zero, in whole zero-granularity units. */
   dataBytes: number;
   /** `scan` only: one bit a block, least significant first, 1 where the block is stored. */
@@ -55,11 +57,15 @@ export interface CopyResult {
 
 export interface Engine {
   readonly name: 'native' | 'portable';
+  /** Throws VdconvError: what a source or the map threw, or `read`, `truncated`, `corrupt`, `write`, `aborted`. */
   copy(job: CopyJob): Promise<CopyResult>;
   /** The guest bytes of a map that covers [offset, offset + length). */
   read(files: readonly DataFile[], map: BlockMap, offset: number, length: number): Promise<Uint8Array>;
-  /** Placement alone over the bits that a scan left: what {@link copy} would report, without touching data. */
-  replay(layout: Layout, virtualSize: number, stored: Uint8Array): Iterable<Allocation> & { hostEnd: number };
+  /**
+   * Placement alone over the bits that a scan left: what {@link copy} would report, without touching data. Returns the
+   * end of everything placed.
+   */
+  replay(layout: Layout, stored: Uint8Array): Generator<Allocation, number>;
   /** The parts of [start, end) of a file that are not holes, as pairs; undefined where the file system cannot tell. */
   dataRuns(fd: number, start: number, end: number, max: number): Float64Array | undefined;
 }

@@ -1,0 +1,46 @@
+//! What the engine offers besides jobs.
+
+use napi::bindgen_prelude::*;
+use napi_derive::napi;
+use std::os::fd::AsFd;
+
+use crate::config::{JsLayout, JsLog, duplicate, whole};
+
+/// The parts of [start, end) of a file that are not holes, as [start, end, …]; null where the file system cannot tell.
+#[napi]
+pub fn data_runs(fd: i32, start: f64, end: f64, max: u32) -> Result<Option<Float64Array>> {
+    let file = duplicate(fd)?;
+    let runs = vdconv_core::holes::data_runs(file.as_fd(), whole(start, "start")?, whole(end, "end")?, max as usize)?;
+    Ok(runs.map(|runs| runs.iter().flat_map(|&(a, b)| [a as f64, b as f64]).collect::<Vec<_>>().into()))
+}
+
+/// The CPUs this process may use.
+#[napi]
+pub fn cpus() -> u32 {
+    std::thread::available_parallelism().map_or(1, |n| n.get() as u32)
+}
+
+/// Placement alone, over the bits of a scan.
+#[napi]
+pub struct Replay(vdconv_core::replay::Replay);
+
+#[napi]
+impl Replay {
+    #[napi(constructor)]
+    pub fn new(layout: JsLayout, stored: &[u8]) -> Result<Self> {
+        Ok(Self(vdconv_core::replay::Replay::new(&layout.into_core()?, stored.to_vec())))
+    }
+
+    /// The next entries; null at the end.
+    #[napi]
+    pub fn next(&mut self) -> Result<Option<JsLog>> {
+        let log = self.0.next(4096).map_err(|e| Error::from_reason(e.message))?;
+        Ok(log.map(JsLog::from))
+    }
+
+    /// The end of everything placed, once `next` gave null.
+    #[napi(getter)]
+    pub fn host_end(&self) -> Option<f64> {
+        self.0.host_end().map(|n| n as f64)
+    }
+}

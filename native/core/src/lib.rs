@@ -1,0 +1,29 @@
+//! The copy engine: moves guest data from where a block map says it is to where a layout puts it.
+//!
+//! One pipeline for every pair of formats. Workers take *units* (chunks of the virtual disk that hold data) from the
+//! [`dispenser`], read or decode them, find zeros, compress; then each waits for its turn in virtual order, *places* what
+//! it has ([`placement`]), passes the turn on and writes outside it. What was placed goes to a [`log`](mod@log), from
+//! which a writer in TypeScript makes tables. Nothing here knows a disk format or N-API.
+
+pub mod codec;
+pub mod dispenser;
+pub mod error;
+pub mod extent;
+pub mod holes;
+pub mod job;
+pub mod layout;
+pub mod log;
+pub mod placement;
+pub mod replay;
+pub mod ring;
+pub mod sequencer;
+pub mod sink;
+pub mod source;
+mod worker;
+pub mod zero;
+
+pub use error::{Error, ErrorKind, Result};
+pub use extent::{Extent, Kind};
+pub use job::{Config, Job, Outcome};
+pub use layout::Layout;
+pub use log::Log;

@@ -1,0 +1,53 @@
+/** What the native addon exports (native/addon/src), in the addon's own terms. Only native.ts uses it. */
+import type { ExtentBatch } from '../map/extents.ts';
+import type { Allocation, Layout } from '../map/layout.ts';
+
+export interface Addon {
+  CopyJob: new (config: JobConfig) => NativeJob;
+  Replay: new (layout: Layout, stored: Uint8Array) => NativeReplay;
+  dataRuns(fd: number, start: number, end: number, max: number): Float64Array | null;
+  cpus(): number;
+}
+
+export interface JobConfig {
+  files: { fd?: number; size: number; codec?: { name: string; unit: number; framing: string } }[];
+  mapStart: number;
+  mapEnd: number;
+  layout: Layout;
+  sink: 'file' | 'sequential' | 'scan' | 'memory';
+  sinkFd?: number;
+  logging: boolean;
+  threads: number;
+  chunkBytes: number;
+  zeroGranularity: number;
+  jitterMicros: number;
+}
+
+export interface Failure {
+  code: string;
+  message: string;
+  file?: number;
+  offset?: number;
+  errno?: number;
+}
+
+export interface NativeJob {
+  run(): Promise<{ failure?: Failure; hostEnd: number; dataBytes: number; stored?: Uint8Array }>;
+  push(batch: ExtentBatch): void;
+  room(): Promise<boolean>;
+  end(): void;
+  allocations(): Promise<Allocation | null>;
+  request(): Promise<{ id: number; file: number; offset: number; length: number } | null>;
+  supply(id: number, bytes: Uint8Array): void;
+  refuse(id: number, why: string): void;
+  putPiece(offset: number, bytes: Uint8Array): Failure | null;
+  writeUpTo(end: number): Promise<Failure | null>;
+  takeMemory(): Uint8Array;
+  cancel(): void;
+  readonly done: number;
+}
+
+export interface NativeReplay {
+  next(): Allocation | null;
+  readonly hostEnd: number | null;
+}
