@@ -2,7 +2,9 @@
 import type { ByteSource, Reference, ReferenceGate } from '../io/types.ts';
 import type { DataFile } from '../map/data-file.ts';
 import type { BlockMap } from '../map/extents.ts';
-import type { Allocation, Layout, Piece } from '../map/layout.ts';
+import type { Layout, Piece, Writer } from '../map/layout.ts';
+
+export type { Writer } from '../map/layout.ts';
 
 export interface Format {
   /** As -f and -O take it. */
@@ -103,14 +105,11 @@ export interface WritePlan {
   virtualSize: number;
   /** One sentence each, for the result and stderr. */
   notes: readonly string[];
+  /**
+   * Everything before `layout.dataStart`, where it is known before any data is: such an output streams in one pass.
+   * Absent: a stream needs a scan first.
+   */
+  front?: readonly Piece[];
   /** A fresh writer for one pass over the allocation. */
   writer(): Writer;
-}
-
-/** Turns the allocation into metadata. Called in virtual order; holds a bounded part of the tables at a time. */
-export interface Writer {
-  /** Pieces that are complete after this batch. */
-  add(batch: Allocation): Piece[];
-  /** The rest, front tables and header last. `size`: the output's length in bytes. */
-  finish(hostEnd: number): { pieces: Piece[]; size: number };
 }

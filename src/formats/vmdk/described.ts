@@ -1,0 +1,117 @@
+/** A disk whose descriptor names its extents in other files: flat, split, or any mix. VMDK 5.0 §Extent description. */
+import { escapeText, VdconvError } from '../../base/errors.ts';
+import { sectorsToBytes } from '../../base/units.ts';
+import type { ByteSource, ReferenceGate } from '../../io/types.ts';
+import { type Descriptor, type DescriptorExtent, MAX_DESCRIPTOR_BYTES, parseDescriptor } from './descriptor.ts';
+import type { DiskExtent } from './disk-map.ts';
+import { MAX_CAPACITY } from './layout.ts';
+import { type Disk, sparseDataFile, sparseDiskExtent } from './monolithic.ts';
+import { openSparseExtent } from './sparse-extent.ts';
+
+/** Extent types that lie in a file as the guest sees them. */
+const FLAT = new Set(['FLAT', 'VMFS']);
+
+/** What other extent types are, for the error. */
+const OTHER: Readonly<Record<string, string>> = {
+  VMFSSPARSE: 'an ESX redo log (COWD)',
+  SESPARSE: 'an ESX SE sparse extent',
+  VSANSPARSE: 'a vSAN object',
+  VMFSRDM: 'a raw device mapping',
+  VMFSRAW: 'a device',
+};
+
+/** The descriptor that is a whole file. */
+export async function standaloneDescriptor(source: ByteSource): Promise<Descriptor> {
+  const details = { file: source.name, format: 'vmdk', field: 'descriptor' };
+  if (source.size > MAX_DESCRIPTOR_BYTES) {
+    throw new VdconvError('limit', `a descriptor of ${source.size} bytes; vdconv takes at most 1 MiB`, details);
+  }
+  const text = await source.read(0, source.size, 'VMDK descriptor');
+  const nul = text.indexOf(0);
+  if (nul >= 0 && text.subarray(nul).some((byte) => byte !== 0)) {
+    throw new VdconvError('corrupt', 'begins as a descriptor, but more than text follows', { ...details, offset: nul });
+  }
+  return parseDescriptor(text, source.name);
+}
+
+/** Opens every extent file through the gate. What was opened is closed again where one fails. */
+export async function openDescribed(source: ByteSource, descriptor: Descriptor, gate: ReferenceGate): Promise<Disk> {
+  checkLines(descriptor, source);
+  const disk: Disk = { extents: [], dataFiles: [{ source }] };
+  // Several extents may be parts of one file.
+  const flatFiles = new Map<string, number>();
+  try {
+    for (const line of descriptor.extents) {
+      // Hidden from the guest (partitions of a physical disk), or zeros by themselves: no file is needed.
+      if (line.name === undefined || line.type === 'ZERO' || line.access === 'NOACCESS') {
+        disk.extents.push({ kind: 'zero', bytes: sectorsToBytes(line.sectors) });
+      } else if (line.sectors > 0) {
+        disk.extents.push(await openExtent(line, line.name, source, gate, disk, flatFiles));
+      }
+    }
+  } catch (cause) {
+    await Promise.allSettled(disk.dataFiles.slice(1).map((file) => file.source.close()));
+    throw cause;
+  }
+  return disk;
+}
+
+/** What can be refused before any file is opened. */
+function checkLines({ extents }: Descriptor, source: ByteSource): void {
+  const wrong = (code: 'corrupt' | 'limit' | 'unsupported', what: string) =>
+    new VdconvError(code, what, { file: source.name, format: 'vmdk', field: 'extent description' });
+  if (extents.length === 0) {
+    throw wrong('corrupt', 'the descriptor has no extents');
+  }
+  if (extents.reduce((sum, { sectors }) => sum + sectors, 0) > MAX_CAPACITY) {
+    throw wrong('limit', 'the extents are more than 64 TiB together');
+  }
+  for (const { type, name = '', access } of extents) {
+    if (access !== 'NOACCESS' && type !== 'ZERO' && type !== 'SPARSE' && !FLAT.has(type)) {
+      const what = OTHER[type] ?? 'an unknown extent type';
+      throw wrong('unsupported', `extent '${escapeText(name)}' is ${what}: ${escapeText(type)} is not supported`);
+    }
+    if (type !== 'ZERO' && name === source.name.replace(/^.*[\\/]/, '')) {
+      throw wrong('corrupt', `extent '${escapeText(name)}' is the descriptor itself`);
+    }
+  }
+}
+
+async function openExtent(
+  line: DescriptorExtent,
+  name: string,
+  from: ByteSource,
+  gate: ReferenceGate,
+  disk: Disk,
+  flatFiles: Map<string, number>,
+): Promise<DiskExtent> {
+  const flat = FLAT.has(line.type);
+  const known = flat ? flatFiles.get(name) : undefined;
+  if (known !== undefined) {
+    return flatExtent(line, known, disk);
+  }
+  const source = await gate.open({ kind: 'extent', name }, from);
+  const file = disk.dataFiles.push({ source }) - 1;
+  if (flat) {
+    flatFiles.set(name, file);
+    return flatExtent(line, file, disk);
+  }
+  const sparse = await openSparseExtent(source);
+  disk.dataFiles[file] = sparseDataFile(sparse);
+  return sparseDiskExtent(sparse, line, file);
+}
+
+/** All of the line must be there: qemu reads zeros past the end of the file, and a cut file passes for a whole one. */
+function flatExtent(line: DescriptorExtent, file: number, { dataFiles }: Disk): DiskExtent {
+  const source = dataFiles[file]?.source as ByteSource;
+  const [offset, bytes] = [sectorsToBytes(line.offset), sectorsToBytes(line.sectors)];
+  if (offset + bytes > source.size) {
+    throw new VdconvError('truncated', `the descriptor says ${bytes} bytes at ${offset}, the file has ${source.size}`, {
+      file: source.name,
+      format: 'vmdk',
+      field: 'extent description',
+      offset: source.size,
+    });
+  }
+  return { kind: 'flat', bytes, file, offset, source };
+}

@@ -1,0 +1,50 @@
+/** The block map of a disk that consists of extents, one after another. VMDK 5.0 §Extent description. */
+import type { ByteSource } from '../../io/types.ts';
+import { BatchBuilder, type ExtentBatch, Kind } from '../../map/extents.ts';
+import { flatExtents } from './flat-extent.ts';
+import { sparseExtents, type Window } from './grain-tables.ts';
+import type { SparseExtent } from './sparse-extent.ts';
+
+/** One extent of the disk with what is behind it; `bytes` may be fewer than its file holds. */
+export type DiskExtent =
+  | { kind: 'zero'; bytes: number }
+  | { kind: 'flat'; bytes: number; file: number; offset: number; source: ByteSource }
+  | { kind: 'sparse'; bytes: number; file: number; sparse: SparseExtent };
+
+/** The block map of guest bytes [start, end). */
+export async function* diskMap(
+  extents: readonly DiskExtent[],
+  start: number,
+  end: number,
+): AsyncGenerator<ExtentBatch, void, undefined> {
+  const out = new BatchBuilder();
+  let base = 0;
+  for (const extent of extents) {
+    const from = Math.max(start - base, 0);
+    const to = Math.min(end - base, extent.bytes);
+    if (from < to) {
+      if (out.full) {
+        yield out.take();
+      }
+      yield* extentMap(extent, { from, to, base, file: extent.kind === 'zero' ? 0 : extent.file }, out);
+    }
+    base += extent.bytes;
+  }
+  if (out.count > 0) {
+    yield out.take();
+  }
+}
+
+async function* extentMap(extent: DiskExtent, window: Window, out: BatchBuilder): AsyncGenerator<ExtentBatch> {
+  const { from, to, base } = window;
+  switch (extent.kind) {
+    case 'zero':
+      out.push(base + from, to - from, Kind.zero);
+      return;
+    case 'flat':
+      yield* flatExtents(extent.source, extent.offset, window, out);
+      return;
+    case 'sparse':
+      yield* sparseExtents(extent.sparse, window, out);
+  }
+}

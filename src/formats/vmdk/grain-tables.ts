@@ -1,0 +1,174 @@
+/** The block map of a hosted sparse extent, from its grain tables. VMDK 5.0 §Grain table. */
+import { showNumber, VdconvError } from '../../base/errors.ts';
+import { illegalValue } from '../../base/struct.ts';
+import { isAligned, SECTOR, sectorsToBytes } from '../../base/units.ts';
+import { type BatchBuilder, type ExtentBatch, Kind } from '../../map/extents.ts';
+import { readEntries, TABLE_PIECE } from './grain-directory.ts';
+import { ENTRY_BYTES, GTE_UNALLOCATED, GTE_ZEROED } from './layout.ts';
+import type { SparseExtent } from './sparse-extent.ts';
+
+/** Bytes of the marker before a compressed grain: u64 sector of the disk, u32 size of the stream. */
+const GRAIN_MARKER = 12;
+
+/** What a part of an extent becomes in the block map. */
+export interface Window {
+  /** Bytes of the extent, [from, to). */
+  from: number;
+  to: number;
+  /** Guest byte at which the extent begins. */
+  base: number;
+  /** Index of its file in `dataFiles`. */
+  file: number;
+}
+
+/** Pushes the extents of `window` to `out`, and yields batches as they fill; the last stays in `out`. */
+export async function* sparseExtents(
+  extent: SparseExtent,
+  window: Window,
+  out: BatchBuilder,
+): AsyncGenerator<ExtentBatch> {
+  const { source, gdAt, gtCoverage } = extent;
+  const gtEnd = Math.ceil(window.to / gtCoverage);
+  const perPiece = TABLE_PIECE / ENTRY_BYTES;
+  for (let piece = Math.floor(window.from / gtCoverage); piece < gtEnd; piece += perPiece) {
+    const gdes = await readEntries(
+      source,
+      gdAt + piece * ENTRY_BYTES,
+      Math.min(perPiece, gtEnd - piece),
+      'grain directory',
+    );
+    for (let i = 0; i < gdes.length; ) {
+      if (out.full) {
+        yield out.take();
+      }
+      const tables = adjacentTables(extent, gdes, i);
+      const part = {
+        ...window,
+        from: Math.max(window.from, (piece + i) * gtCoverage),
+        to: Math.min(window.to, (piece + i + tables) * gtCoverage),
+      };
+      if (gdes[i] === 0) {
+        out.push(window.base + part.from, part.to - part.from, Kind.unallocated);
+      } else {
+        const run = { extent, firstGT: piece + i, at: (gdes[i] as number) * SECTOR };
+        yield* grains(run, await readTables(run, tables), part, out);
+      }
+      i += tables;
+    }
+  }
+}
+
+/** How many tables from entry `i` on are read, or skipped, together: they are absent, or follow one another in the file. */
+function adjacentTables(extent: SparseExtent, gdes: Uint32Array, i: number): number {
+  const gtBytes = extent.header.numGTEsPerGT * ENTRY_BYTES;
+  const first = gdes[i] as number;
+  const step = first === 0 ? 0 : gtBytes / SECTOR;
+  const max = first === 0 ? gdes.length : isAligned(gtBytes, SECTOR) ? TABLE_PIECE / gtBytes : 1;
+  let count = 1;
+  while (count < max && gdes[i + count] === first + count * step) {
+    count += 1;
+  }
+  return count;
+}
+
+/** Grain tables that follow one another in the file. */
+interface TableRun {
+  extent: SparseExtent;
+  /** Index of the first one in the grain directory. */
+  firstGT: number;
+  /** Its byte offset. */
+  at: number;
+}
+
+async function readTables(run: TableRun, tables: number): Promise<Uint32Array> {
+  const count = tables * run.extent.header.numGTEsPerGT;
+  const { size, name } = run.extent.source;
+  if (run.at + count * ENTRY_BYTES > size) {
+    throw new VdconvError(
+      'truncated',
+      `grain table ${run.firstGT} at offset ${showNumber(run.at)} passes the end of the file at ${size}`,
+      { file: name, format: 'vmdk', field: 'grain directory', offset: run.at },
+    );
+  }
+  return readEntries(run.extent.source, run.at, count, 'grain table');
+}
+
+function* grains(run: TableRun, gtes: Uint32Array, part: Window, out: BatchBuilder): Generator<ExtentBatch> {
+  const { grainBytes, compressed } = run.extent;
+  const origin = run.firstGT * run.extent.gtCoverage;
+  const end = Math.ceil((part.to - origin) / grainBytes);
+  for (let i = Math.floor((part.from - origin) / grainBytes); i < end; ) {
+    if (out.full) {
+      yield out.take();
+    }
+    const gte = gtes[i] as number;
+    const next = compressed && gte > GTE_ZEROED ? i + 1 : runEnd(gtes, i, end, run.extent.header.grainSize);
+    const grain = origin + i * grainBytes;
+    const from = Math.max(part.from, grain);
+    const to = Math.min(part.to, origin + next * grainBytes);
+    if (gte === GTE_UNALLOCATED) {
+      out.push(part.base + from, to - from, Kind.unallocated);
+    } else if (gte === GTE_ZEROED) {
+      out.push(part.base + from, to - from, Kind.zero);
+    } else {
+      checkPlace(run, i, gte, compressed ? GRAIN_MARKER + 1 : to - grain);
+      const skip = from - grain;
+      if (compressed) {
+        const stored = storedBound(run, gtes, i);
+        out.push(part.base + from, to - from, Kind.compressed, part.file, gte * SECTOR, stored, skip);
+      } else {
+        out.push(part.base + from, to - from, Kind.data, part.file, gte * SECTOR + skip);
+      }
+    }
+    i = next;
+  }
+}
+
+/** End of the entries from `i` on that say one thing: nothing, zeros, or grains that follow one another in the file. */
+function runEnd(gtes: Uint32Array, i: number, end: number, grainSize: number): number {
+  const first = gtes[i] as number;
+  const step = first > GTE_ZEROED ? grainSize : 0;
+  let next = i + 1;
+  while (next < end && gtes[next] === first + (next - i) * step) {
+    next += 1;
+  }
+  return next;
+}
+
+/**
+ * At most this many bytes belong to compressed grain `i`. Its exact size is in its marker, among the data; grains do not
+ * overlap, so the next one of the table ends it, and no writer exceeds two grains (qemu limit).
+ */
+function storedBound(run: TableRun, gtes: Uint32Array, i: number): number {
+  const at = gtes[i] as number;
+  let bound = Math.min(2 * run.extent.grainBytes, run.extent.source.size - at * SECTOR);
+  let next = i + 1;
+  while (next < gtes.length && (gtes[next] as number) <= GTE_ZEROED) {
+    next += 1;
+  }
+  const after = gtes[next] ?? 0;
+  if (after > at) {
+    bound = Math.min(bound, sectorsToBytes(after - at));
+  }
+  return bound;
+}
+
+function checkPlace(run: TableRun, i: number, gte: number, bytes: number): void {
+  const { header, source } = run.extent;
+  const wrong = (code: 'corrupt' | 'truncated', says: string) =>
+    illegalValue(
+      code,
+      `grain table ${run.firstGT + Math.floor(i / header.numGTEsPerGT)}`,
+      `entry ${i % header.numGTEsPerGT}`,
+      showNumber(gte),
+      { file: source.name, format: 'vmdk' },
+      run.at + i * ENTRY_BYTES,
+      says,
+    );
+  if (gte < header.overHead) {
+    throw wrong('corrupt', `grains begin at sector ${header.overHead}, after header and tables; VMDK 5.0 §Grain table`);
+  }
+  if (gte * SECTOR + bytes > source.size) {
+    throw wrong('truncated', `the grain's ${bytes} bytes pass the end of the file at ${source.size}`);
+  }
+}

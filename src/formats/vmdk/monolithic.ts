@@ -1,0 +1,86 @@
+/** A disk in one sparse file that holds its own descriptor: monolithicSparse, streamOptimized. */
+import { VdconvError } from '../../base/errors.ts';
+import { sectorsToBytes } from '../../base/units.ts';
+import type { ByteSource } from '../../io/types.ts';
+import type { DataFile } from '../../map/data-file.ts';
+import { type Descriptor, type DescriptorExtent, MAX_DESCRIPTOR_BYTES, parseDescriptor } from './descriptor.ts';
+import type { DiskExtent } from './disk-map.ts';
+import { SparseExtentHeader } from './layout.ts';
+import { openSparseExtent, type SparseExtent } from './sparse-extent.ts';
+
+/** A disk's extents and the files that they lie in; the first is the image file itself. */
+export interface Disk {
+  extents: DiskExtent[];
+  dataFiles: DataFile[];
+}
+
+export async function openMonolithic(source: ByteSource): Promise<{ descriptor: Descriptor; disk: Disk }> {
+  const sparse = await openSparseExtent(source);
+  const descriptor = await embeddedDescriptor(source, sparse.header);
+  const [line, second] = descriptor.extents;
+  if (second !== undefined) {
+    throw new VdconvError('unsupported', `its own descriptor names ${descriptor.extents.length} extents`, {
+      file: source.name,
+      format: 'vmdk',
+      field: 'descriptor',
+      offset: sectorsToBytes(sparse.header.descriptorOffset),
+    });
+  }
+  const extents = [sparseDiskExtent(sparse, line, 0)];
+  return { descriptor, disk: { extents, dataFiles: [sparseDataFile(sparse)] } };
+}
+
+/** The descriptor inside a sparse file; without one the file is a piece of a split disk. */
+export async function embeddedDescriptor(source: ByteSource, header: SparseExtentHeader): Promise<Descriptor> {
+  const details = { file: source.name, format: 'vmdk' };
+  const { descriptorOffset, descriptorSize } = header;
+  if (descriptorOffset === 0) {
+    throw new VdconvError('unsupported', 'one extent of a split disk, without a descriptor', {
+      ...details,
+      field: 'descriptorOffset',
+      offset: SparseExtentHeader.fields.descriptorOffset.offset,
+      hint: 'name the disk by its descriptor, the small .vmdk text file beside it',
+    });
+  }
+  const at = sectorsToBytes(descriptorOffset);
+  const bytes = sectorsToBytes(descriptorSize);
+  if (at + bytes > source.size) {
+    throw new VdconvError('truncated', `the descriptor's ${bytes} bytes at ${at} pass the end of the file`, {
+      ...details,
+      field: 'descriptorSize',
+      offset: SparseExtentHeader.fields.descriptorSize.offset,
+    });
+  }
+  const text = await source.read(at, Math.min(bytes, MAX_DESCRIPTOR_BYTES), 'VMDK descriptor');
+  if (bytes > MAX_DESCRIPTOR_BYTES && !text.includes(0)) {
+    throw new VdconvError('limit', 'a descriptor of more than 1 MiB', { ...details, field: 'descriptor', offset: at });
+  }
+  return parseDescriptor(text, source.name);
+}
+
+/**
+ * A sparse file as part of a disk. Its size is in its header and in the extent line; VirtualBox rounds the header up to
+ * whole grains and shows the guest what the line says.
+ */
+export function sparseDiskExtent(sparse: SparseExtent, line: DescriptorExtent | undefined, file: number): DiskExtent {
+  const { capacity } = sparse.header;
+  const sectors = line?.sectors ?? capacity;
+  if (sectors > capacity) {
+    throw new VdconvError('corrupt', `capacity is ${capacity} sectors, the descriptor says ${sectors}`, {
+      file: sparse.source.name,
+      format: 'vmdk',
+      field: 'capacity',
+      offset: SparseExtentHeader.fields.capacity.offset,
+    });
+  }
+  if (sectors < capacity) {
+    sparse.warnings.push(
+      `the descriptor says ${sectors} sectors, the header ${capacity}: the descriptor's is taken; qemu-img takes the header's`,
+    );
+  }
+  return { kind: 'sparse', bytes: sectorsToBytes(sectors), file, sparse };
+}
+
+export function sparseDataFile({ source, compressed, grainBytes }: SparseExtent): DataFile {
+  return compressed ? { source, codec: { name: 'zlib', unit: grainBytes, framing: 'grain-marker' } } : { source };
+}

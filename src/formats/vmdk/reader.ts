@@ -1,0 +1,92 @@
+/** Opens a VMDK: finds its descriptor, the extents that it consists of and the parent that it names. */
+import { escapeText, VdconvError } from '../../base/errors.ts';
+import { KiB } from '../../base/units.ts';
+import type { ByteSource, Reference, ReferenceGate } from '../../io/types.ts';
+import type { Image, OpenContext } from '../format.ts';
+import { openDescribed, standaloneDescriptor } from './described.ts';
+import { type Descriptor, NO_PARENT } from './descriptor.ts';
+import { diskMap } from './disk-map.ts';
+import { imageFacts } from './facts.ts';
+import { fileKind } from './kind.ts';
+import { SparseExtentHeader } from './layout.ts';
+import { type Disk, embeddedDescriptor, openMonolithic } from './monolithic.ts';
+
+export async function openVmdk(source: ByteSource, { gate }: OpenContext): Promise<Image> {
+  const head = await source.read(0, Math.min(64 * KiB, source.size), 'VMDK header');
+  const details = { file: source.name, format: 'vmdk' };
+  switch (fileKind(head)) {
+    case 'sparse': {
+      const descriptor = await headerOfDescriptor(source, head);
+      if (descriptor !== undefined) {
+        return openByDescriptor(source, descriptor, gate);
+      }
+      const monolithic = await openMonolithic(source);
+      return makeImage(monolithic.descriptor, monolithic.disk, findParent(monolithic.descriptor, source));
+    }
+    case 'descriptor':
+      return openByDescriptor(source, await standaloneDescriptor(source), gate);
+    case 'cowd':
+      throw new VdconvError('unsupported', 'an ESX redo log (COWD, vmfsSparse) is not supported', details);
+    case 'seSparse':
+      throw new VdconvError('unsupported', 'an ESX SE sparse extent (seSparse) is not supported', details);
+    default:
+      throw new VdconvError('wrong-format', 'not a VMDK: neither KDMV, COWD, seSparse nor a descriptor', details);
+  }
+}
+
+async function openByDescriptor(source: ByteSource, descriptor: Descriptor, gate: ReferenceGate): Promise<Image> {
+  // All that the text alone can get wrong is found before a file is opened.
+  const parent = findParent(descriptor, source);
+  return makeImage(descriptor, await openDescribed(source, descriptor, gate), parent);
+}
+
+/** A header of capacity 0 holds nothing but a descriptor; its other fields mean nothing. */
+async function headerOfDescriptor(source: ByteSource, head: Uint8Array): Promise<Descriptor | undefined> {
+  if (head.length < SparseExtentHeader.size) {
+    return undefined;
+  }
+  const header = SparseExtentHeader.peek(head);
+  const alone = header.capacity === 0 && header.descriptorOffset !== 0;
+  return alone ? embeddedDescriptor(source, header) : undefined;
+}
+
+function makeImage(descriptor: Descriptor, { extents, dataFiles }: Disk, { parent, warnings }: Parent): Image {
+  // The extents that have a file of their own, each once.
+  const names = dataFiles.length > 1 ? new Set(descriptor.extents.flatMap(({ name }) => name ?? [])) : [];
+  const references: Reference[] = [...names].map((name) => ({ kind: 'extent', name }));
+  return {
+    format: 'vmdk',
+    subformat: descriptor.createType,
+    virtualSize: extents.reduce((sum, { bytes }) => sum + bytes, 0),
+    dataFiles,
+    ...(parent === undefined ? {} : { parent }),
+    facts: imageFacts(descriptor, extents, parent === undefined ? references : [parent, ...references], warnings),
+    extents: (start, end) => diskMap(extents, start, end),
+  };
+}
+
+interface Parent {
+  parent?: Reference;
+  warnings: string[];
+}
+
+/** parentCID decides whether there is a parent, parentFileNameHint where it is. VMDK 5.0 §The descriptor file: header. */
+function findParent({ header }: Descriptor, source: ByteSource): Parent {
+  const name = header.get('parentfilenamehint') ?? '';
+  const parentCid = header.get('parentcid')?.toLowerCase();
+  if (parentCid === NO_PARENT) {
+    const ignored = `parentFileNameHint '${escapeText(name)}' is ignored: parentCID says that there is no parent`;
+    return { warnings: name === '' ? [] : [ignored] };
+  }
+  if (name !== '') {
+    return { parent: { kind: 'parent', name, format: 'vmdk' }, warnings: [] };
+  }
+  if (parentCid === undefined) {
+    return { warnings: [] };
+  }
+  throw new VdconvError('corrupt', `parentCID is ${escapeText(parentCid)}, but parentFileNameHint names no file`, {
+    file: source.name,
+    format: 'vmdk',
+    field: 'parentFileNameHint',
+  });
+}

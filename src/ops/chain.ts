@@ -1,0 +1,150 @@
+/** An image with the layers below it: opened through the gate, merged into one block map. */
+import { escapeText, VdconvError } from '../base/errors.ts';
+import { formatSize, TiB } from '../base/units.ts';
+import type { Engine } from '../engine/contract.ts';
+import type { Image } from '../formats/format.ts';
+import { formatNamed, probeFormat } from '../formats/registry.ts';
+import { sameFile } from '../io/file-identity.ts';
+import { assertUnchanged, identityOf, openFileSource } from '../io/file-source.ts';
+import { directoryGate, refusingGate } from '../io/gate.ts';
+import type { ByteSource, Reference, ReferenceGate } from '../io/types.ts';
+import { checked } from '../map/checked.ts';
+import type { DataFile } from '../map/data-file.ts';
+import type { BlockMap } from '../map/extents.ts';
+import { overlay } from '../map/overlay.ts';
+import { readSample } from './sample.ts';
+import type { OpenOptions } from './types.ts';
+
+/** Layers above and including the last; qemu has no limit and runs out of descriptors. */
+const MAX_LAYERS = 64;
+/** VHDX's own limit, and far beyond any real disk. */
+const MAX_VIRTUAL_SIZE = 64 * TiB;
+
+interface Layer {
+  source: ByteSource;
+  image: Image;
+}
+
+/** The chain from the named image (top) down. Close it. */
+export class Chain {
+  readonly layers: readonly Layer[];
+  /** The data files of all layers, top first: what the merged map's `file` counts. */
+  readonly dataFiles: readonly DataFile[];
+
+  constructor(layers: readonly Layer[]) {
+    this.layers = layers;
+    this.dataFiles = layers.flatMap(({ image }) => image.dataFiles);
+  }
+
+  get top(): Layer {
+    return this.layers[0] as Layer;
+  }
+
+  get virtualSize(): number {
+    return this.top.image.virtualSize;
+  }
+
+  /** What the guest sees in [start, end). */
+  extents(start: number, end: number): BlockMap {
+    return mapFrom(this.layers, 0, start, end);
+  }
+
+  /** Throws `changed` where a file is no longer what it was when it was opened. */
+  async assertUnchanged(): Promise<void> {
+    for (const source of this.#sources()) {
+      await assertUnchanged(source);
+    }
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.#sources()].map((source) => source.close()));
+  }
+
+  #sources(): Set<ByteSource> {
+    return new Set(this.layers.flatMap(({ source, image }) => [source, ...image.dataFiles.map((f) => f.source)]));
+  }
+}
+
+function mapFrom(layers: readonly Layer[], index: number, start: number, end: number): BlockMap {
+  const { source, image } = layers[index] as Layer;
+  const own = checked(image.extents(start, end), start, end, source.name);
+  const below = layers[index + 1];
+  // A parent may be shorter than its child: the rest reads as zeros.
+  const belowEnd = Math.min(end, below?.image.virtualSize ?? 0);
+  return belowEnd > start ? overlay(own, mapFrom(layers, index + 1, start, belowEnd), image.dataFiles.length) : own;
+}
+
+/** Opens an image and, as far as `options` allow, the layers below it. */
+export async function openChain(path: string, options: OpenOptions, engine: Engine): Promise<Chain> {
+  return openLayers(path, options, engine, true);
+}
+
+/** Opens the image alone: what `info` shows needs no other file. */
+export async function openTop(path: string, options: OpenOptions, engine: Engine): Promise<Chain> {
+  return openLayers(path, options, engine, false);
+}
+
+async function openLayers(path: string, options: OpenOptions, engine: Engine, follow: boolean): Promise<Chain> {
+  const files = { dataRuns: engine.dataRuns };
+  const { allowReferences } = options;
+  const gate =
+    allowReferences === undefined || allowReferences === false
+      ? refusingGate(files)
+      : directoryGate(allowReferences === true ? [directoryOf(path)] : allowReferences, files);
+  const layers: Layer[] = [];
+  let opened: ByteSource | undefined = await openFileSource(path, files);
+  try {
+    let format = options.format;
+    for (;;) {
+      options.signal?.throwIfAborted();
+      const layer: Layer = { source: opened, image: await openImage(opened, format, gate) };
+      opened = undefined;
+      layers.push(layer);
+      const parent: Reference | undefined = layer.image.parent;
+      if (!follow || parent === undefined) {
+        return new Chain(layers);
+      }
+      if (layers.length === MAX_LAYERS) {
+        throw new VdconvError('limit', `has more than ${MAX_LAYERS} layers`, { file: path, field: parent.kind });
+      }
+      opened = await gate.open(parent, layer.source);
+      refuseCycle(opened, layers);
+      format = parent.format;
+    }
+  } catch (error) {
+    await opened?.close();
+    await new Chain(layers).close();
+    throw error;
+  }
+}
+
+async function openImage(source: ByteSource, name: string | undefined, gate: ReferenceGate): Promise<Image> {
+  const format =
+    name === undefined
+      ? probeFormat(await readSample(source), source.name)
+      : formatNamed(name, escapeText(source.name));
+  const image = await format.open(source, { gate });
+  if (image.virtualSize > MAX_VIRTUAL_SIZE) {
+    await Promise.all(image.dataFiles.map((f) => (f.source === source ? undefined : f.source.close())));
+    const what = `the virtual disk has ${formatSize(image.virtualSize)}, more than ${formatSize(MAX_VIRTUAL_SIZE)}`;
+    throw new VdconvError('limit', what, { file: source.name, format: format.name, field: 'virtual size' });
+  }
+  return image;
+}
+
+function refuseCycle(source: ByteSource, layers: readonly Layer[]): void {
+  const identity = identityOf(source);
+  const again = layers.find((layer) => {
+    const other = identityOf(layer.source);
+    return identity !== undefined && other !== undefined && sameFile(identity, other);
+  });
+  if (again !== undefined) {
+    const chain = [...layers.map((l) => l.source.name), source.name].map(escapeText).join(' -> ');
+    throw new VdconvError('corrupt', `is its own parent: ${chain}`, { file: again.source.name, field: 'parent' });
+  }
+}
+
+function directoryOf(path: string): string {
+  const end = path.lastIndexOf('/');
+  return end < 0 ? '.' : path.slice(0, end + 1);
+}

@@ -1,0 +1,42 @@
+/** What is known of an image without its guest data. */
+import { loadEngine } from '../engine/engine.ts';
+import type { FileSource } from '../io/file-source.ts';
+import { resolveReference } from '../io/gate-policy.ts';
+import { type Chain, openTop } from './chain.ts';
+import type { ImageInfo, OpenOptions } from './types.ts';
+
+/**
+ * Describes an image from its own file alone: what it refers to is listed, never opened, so this needs no permission.
+ * Throws as `open` does, but for `refused`.
+ */
+export async function info(path: string, options: OpenOptions = {}): Promise<ImageInfo> {
+  const chain = await openTop(path, options, loadEngine().engine);
+  try {
+    return describe(chain);
+  } finally {
+    await chain.close();
+  }
+}
+
+export function describe({ top: { source, image } }: Chain): ImageInfo {
+  const { facts } = image;
+  return {
+    filename: source.name,
+    format: image.format,
+    subformat: image.subformat,
+    virtualSize: image.virtualSize,
+    fileSize: source.size,
+    allocatedSize: (source as Partial<FileSource>).allocatedSize ?? null,
+    blockSize: facts.blockSize,
+    references: facts.references.map((reference) => {
+      const resolved = resolveReference(reference, source);
+      return { ...reference, ...(resolved === undefined ? {} : { resolved }) };
+    }),
+    snapshots: facts.snapshots.map((s) => ({ ...s })),
+    encrypted: facts.encrypted,
+    compressed: facts.compressed,
+    dirty: facts.dirty,
+    warnings: [...facts.warnings],
+    details: { ...facts.details },
+  };
+}

@@ -1,0 +1,95 @@
+/** What the target is to be: format and options, from what the caller said. */
+import { escapeText, VdconvError } from '../base/errors.ts';
+import { parseSize } from '../base/units.ts';
+import type { Format, OptionSpec, OptionValue, WritePlan } from '../formats/format.ts';
+import { FORMATS, formatByEnding, formatNamed } from '../formats/registry.ts';
+import type { ConvertOptions } from './types.ts';
+
+/** Throws `usage` where the target's format or options make no sense: before any file is touched. */
+export function targetFormat(target: string, options: ConvertOptions): Format & Required<Pick<Format, 'plan'>> {
+  const said = options.targetFormat;
+  const format = said === undefined ? formatByEnding(target) : formatNamed(said, 'target format');
+  if (format === undefined) {
+    const endings = FORMATS.filter((f) => f.plan !== undefined).flatMap((f) => f.extensions.map((e) => `.${e}`));
+    throw new VdconvError('usage', `${escapeText(target)}: the name says no format`, {
+      hint: `say it with -O, or end the name in one of ${endings.join(' ')}`,
+    });
+  }
+  const { plan } = format;
+  if (plan === undefined) {
+    throw new VdconvError('usage', `${format.name} images can be read, not yet written`);
+  }
+  return { ...format, plan };
+}
+
+export function planTarget(target: string, virtualSize: number, options: ConvertOptions): WritePlan {
+  const format = targetFormat(target, options);
+  const compress = options.compress === true || options.compressLevel !== undefined;
+  if (compress && !format.compresses) {
+    throw new VdconvError('usage', `${format.name} cannot be compressed`, { hint: 'leave out -c, or choose qcow2' });
+  }
+  const level = options.compressLevel;
+  if (level !== undefined && !(Number.isInteger(level) && level >= 1 && level <= 9)) {
+    throw new VdconvError('usage', `compression level ${level}: must be a whole number from 1 to 9`);
+  }
+  return format.plan({ virtualSize, options: optionValues(format, options.targetOptions ?? {}), compress, level });
+}
+
+function optionValues(
+  format: Format,
+  given: NonNullable<ConvertOptions['targetOptions']>,
+): Record<string, OptionValue> {
+  const values: Record<string, OptionValue> = {};
+  for (const spec of format.options) {
+    const value = given[spec.key];
+    values[spec.key] = value === undefined ? spec.default : optionValue(spec, value);
+  }
+  const unknown = Object.keys(given).find((key) => !(key in values));
+  if (unknown !== undefined) {
+    const keys = format.options.map((o) => o.key).join(', ');
+    throw new VdconvError('usage', `${format.name} has no option '${escapeText(unknown)}'`, {
+      hint: keys === '' ? 'it takes none' : `it takes ${keys}`,
+    });
+  }
+  return values;
+}
+
+function optionValue(spec: OptionSpec, given: OptionValue): OptionValue {
+  const what = `option ${spec.key}`;
+  const wrong = (legal: string) => new VdconvError('usage', `${what}: '${escapeText(String(given))}' is not ${legal}`);
+  const value = convertValue(spec, given, what, wrong);
+  spec.check?.(value);
+  return value;
+}
+
+function convertValue(
+  spec: OptionSpec,
+  given: OptionValue,
+  what: string,
+  wrong: (legal: string) => VdconvError,
+): OptionValue {
+  switch (spec.type) {
+    case 'size':
+      return typeof given === 'number' ? given : parseSize(String(given), what);
+    case 'number': {
+      const n = Number(given);
+      if (!Number.isInteger(n) || given === '') {
+        throw wrong('a whole number');
+      }
+      return n;
+    }
+    case 'flag':
+      if (given === true || given === 'on' || given === 'true' || given === 'yes') {
+        return true;
+      }
+      if (given === false || given === 'off' || given === 'false' || given === 'no') {
+        return false;
+      }
+      throw wrong('on or off');
+    case 'choice':
+      if (!spec.choices?.includes(String(given))) {
+        throw wrong(`one of ${spec.choices?.join(', ')}`);
+      }
+      return String(given);
+  }
+}
