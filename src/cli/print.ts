@@ -1,0 +1,65 @@
+/** Results as text. Whatever came from an image is escaped: it may have been made to deceive a terminal. */
+import { type ConvertResult, escapeText, formatSize, type ImageInfo } from '../index.ts';
+
+/** JSON that is safe on a terminal: besides what JSON escapes, whatever {@link escapeText} would. */
+export function printJson(value: unknown): string {
+  const json = JSON.stringify(value, null, 2).replace(/[^\n -~]/g, (c) =>
+    escapeText(c) === c ? c : `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+  return `${json}\n`;
+}
+
+/** `in.vmdk (vmdk, 8 GiB) -> out.qcow2 (qcow2, 2.1 GiB on disk) in 1.2 s`. */
+export function printResult({ source, target, seconds }: ConvertResult): string {
+  const from = `${escapeText(source.filename)} (${source.format}, ${formatSize(source.virtualSize)})`;
+  const taken =
+    target.allocatedSize === null ? formatSize(target.fileSize) : `${formatSize(target.allocatedSize)} on disk`;
+  return `${from} -> ${escapeText(target.filename)} (${target.format}, ${taken}) in ${seconds.toFixed(1)} s\n`;
+}
+
+export function printNotes(notes: readonly string[]): string {
+  return notes.map((note) => `vdconv: note: ${escapeText(note)}\n`).join('');
+}
+
+export function printInfo(info: ImageInfo): string {
+  const rows: [string, string][] = [
+    ['file', info.filename],
+    ['format', info.subformat === '' ? info.format : `${info.format} (${info.subformat})`],
+    ['virtual size', exactSize(info.virtualSize)],
+    ['file size', exactSize(info.fileSize)],
+  ];
+  if (info.allocatedSize !== null) {
+    rows.push(['on disk', formatSize(info.allocatedSize)]);
+  }
+  if (info.blockSize > 0) {
+    rows.push(['block size', formatSize(info.blockSize)]);
+  }
+  rows.push(...info.references.map((reference): [string, string] => ['refers to', showReference(reference)]));
+  rows.push(...info.snapshots.map((snapshot): [string, string] => ['snapshot', showSnapshot(snapshot)]));
+  for (const fact of ['encrypted', 'compressed', 'dirty'] as const) {
+    if (info[fact]) {
+      rows.push([fact, 'yes']);
+    }
+  }
+  for (const [key, value] of Object.entries(info.details)) {
+    rows.push([key, typeof value === 'string' ? value : JSON.stringify(value)]);
+  }
+  const width = Math.max(...rows.map(([label]) => label.length)) + 2;
+  const table = rows.map(([label, value]) => `${escapeText(`${label}:`).padEnd(width)}${escapeText(value)}\n`);
+  return table.join('') + info.warnings.map((warning) => `warning: ${escapeText(warning)}\n`).join('');
+}
+
+function exactSize(bytes: number): string {
+  const rounded = formatSize(bytes);
+  return rounded === `${bytes} B` ? rounded : `${rounded} (${bytes} bytes)`;
+}
+
+function showReference({ kind, name, format, resolved }: ImageInfo['references'][number]): string {
+  const said = format === undefined ? '' : `, ${format}`;
+  const place = resolved === undefined || resolved === name ? '' : ` -> ${resolved}`;
+  return `${name} (${kind}${said})${place}`;
+}
+
+function showSnapshot({ id, name, virtualSize }: ImageInfo['snapshots'][number]): string {
+  return `${name} (id ${id}${virtualSize === undefined ? '' : `, ${formatSize(virtualSize)}`})`;
+}

@@ -1,0 +1,15 @@
+/** `vdconv --version`: with --verbose also the engine, and why it is this one. */
+import { engineName, escapeText, version } from '../index.ts';
+
+export async function printVersion(verbose: boolean): Promise<string> {
+  if (!verbose) {
+    return `vdconv ${version}\n`;
+  }
+  const { name, why } = await engineName();
+  return [
+    `vdconv ${version}`,
+    `engine: ${name} (${escapeText(why)})`,
+    `node: ${process.version} on ${process.platform} ${process.arch}`,
+    '',
+  ].join('\n');
+}
