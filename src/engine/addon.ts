@@ -17,6 +17,8 @@ export interface JobConfig {
   sink: 'file' | 'sequential' | 'scan' | 'memory';
   sinkFd?: number;
   logging: boolean;
+  /** Note which blocks are stored. */
+  scan: boolean;
   threads: number;
   chunkBytes: number;
   zeroGranularity: number;
@@ -41,6 +43,7 @@ export interface NativeJob {
   supply(id: number, bytes: Uint8Array): void;
   refuse(id: number, why: string): void;
   putPiece(offset: number, bytes: Uint8Array): Failure | null;
+  piecesComplete(): void;
   writeUpTo(end: number): Promise<Failure | null>;
   takeMemory(): Uint8Array;
   cancel(): void;

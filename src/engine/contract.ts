@@ -11,12 +11,19 @@ export type Sink =
   /** A regular file, new and empty: positioned writes, holes are zeros. `name` is for messages. */
   | { kind: 'file'; fd: number; name: string }
   /**
-   * A pipe, or anything that only takes the next byte. `front` is everything before the layout's `dataStart`; tables come
-   * from the job's writer where they follow their data, else from `ahead`, in any order.
+   * A pipe, or anything that only takes the next byte. `front` is everything before the layout's `dataStart`. Tables come
+   * from the job's writer where they follow their data; else they were computed `ahead`, in any order.
    */
-  | { kind: 'sequential'; fd: number; name: string; front: readonly Piece[]; ahead?: AsyncIterable<readonly Piece[]> }
+  | { kind: 'sequential'; fd: number; name: string; front: readonly Piece[]; ahead?: Ahead }
   /** Nowhere: the same pipeline, which leaves one bit a block (see {@link CopyResult.stored}). */
   | { kind: 'scan' };
+
+/** The tables of a stream that a scan foresaw. */
+export interface Ahead {
+  pieces: AsyncIterable<readonly Piece[]>;
+  /** The output's length. */
+  size: number;
+}
 
 export interface CopyJob {
   files: readonly DataFile[];
@@ -25,7 +32,7 @@ export interface CopyJob {
   virtualSize: number;
   layout: Layout;
   sink: Sink;
-  /** Turns what the engine placed, in virtual order, into tables, which the engine writes. Not for `scan`. */
+  /** Turns what the engine placed, in virtual order, into tables, which the engine writes. Not for `scan` or `ahead`. */
   writer?: Writer;
   options: CopyOptions;
 }
@@ -51,7 +58,7 @@ export interface CopyResult {
   size: number;
   /** Guest bytes that were not zero, in whole zero-granularity units. */
   dataBytes: number;
-  /** `scan` only: one bit a block, least significant first, 1 where the block is stored. */
+  /** `scan`, and streams with tables from ahead: one bit a block, least significant first, 1 where it is stored. */
   stored?: Uint8Array;
 }
 

@@ -20,10 +20,12 @@ export function loadEngine(): EngineChoice {
 function choose(): EngineChoice {
   try {
     return { engine: nativeEngine(), why: 'the addon is built for this machine' };
-  } catch (cause) {
-    throw new VdconvError('unsupported', 'the native engine is not built', {
-      hint: 'install Rust and run `make build`',
-      cause,
-    });
+  } catch (error) {
+    throw notBuilt(error);
   }
+}
+
+function notBuilt(cause: unknown): VdconvError {
+  const hint = 'install Rust and run `make build`';
+  return new VdconvError('unsupported', 'the native engine is not built', { hint, cause });
 }

@@ -1,10 +1,12 @@
 /** The native engine: drives the Rust addon. The only file that names it. */
 import { createRequire } from 'node:module';
-import { type ErrorCode, VdconvError } from '../base/errors.ts';
+import { getSystemErrorName } from 'node:util';
+import { type ErrorCode, showNumber, VdconvError } from '../base/errors.ts';
 import { MiB } from '../base/units.ts';
+import { readError, writeError } from '../io/os-error.ts';
 import type { DataFile } from '../map/data-file.ts';
 import type { BlockMap } from '../map/extents.ts';
-import type { Layout, Piece } from '../map/layout.ts';
+import type { Allocation, Layout, Piece } from '../map/layout.ts';
 import type { Addon, Failure, JobConfig, NativeJob } from './addon.ts';
 import type { CopyJob, CopyOptions, CopyResult, Engine } from './contract.ts';
 
@@ -25,6 +27,7 @@ export function nativeEngine(): Engine {
 async function copy(addon: Addon, job: CopyJob): Promise<CopyResult> {
   const { sink, writer, options } = job;
   const sequential = sink.kind === 'sequential' ? sink : undefined;
+  const ahead = sequential?.ahead;
   const native = new addon.CopyJob({
     ...commonConfig(addon, job.files, options),
     mapStart: 0,
@@ -32,7 +35,8 @@ async function copy(addon: Addon, job: CopyJob): Promise<CopyResult> {
     layout: job.layout,
     sink: sink.kind,
     ...(sink.kind === 'scan' ? {} : { sinkFd: sink.fd }),
-    logging: writer !== undefined && sequential?.ahead === undefined,
+    logging: writer !== undefined,
+    scan: sink.kind === 'scan' || ahead !== undefined,
   });
   const name = sink.kind === 'scan' ? '' : sink.name;
   const put = (pieces: readonly Piece[]) => putPieces(native, pieces, name);
@@ -41,24 +45,21 @@ async function copy(addon: Addon, job: CopyJob): Promise<CopyResult> {
     put(sequential.front);
     drive.check(await native.writeUpTo(job.layout.dataStart));
   }
-  const result = await drive.run(options, job.virtualSize, [
-    pushMap(native, job.map),
-    serveReads(native, job.files),
-    ...(sequential?.ahead === undefined ? [] : [putAhead(sequential.ahead, put)]),
-    ...(writer === undefined || sequential?.ahead !== undefined
-      ? []
-      : [takeAllocations(native, (a) => put(writer.add(a)))]),
-  ]);
-  const { hostEnd, dataBytes, stored } = result;
-  if (stored !== undefined) {
-    return { hostEnd, size: hostEnd, dataBytes, stored };
+  const helpers = [pushMap(native, job.map), serveReads(native, job.files)];
+  if (ahead !== undefined) {
+    helpers.push(putAhead(native, ahead.pieces, put));
   }
-  const rest = writer?.finish(hostEnd) ?? { pieces: [], size: hostEnd };
+  if (writer !== undefined) {
+    helpers.push(takeAllocations(native, (entries) => put(writer.add(entries))));
+  }
+  const { hostEnd, dataBytes, stored } = await drive.run(options, job.virtualSize, helpers);
+  const rest = writer?.finish(hostEnd) ?? { pieces: [], size: ahead?.size ?? hostEnd };
+  // A stream's front is out already.
   put(sequential === undefined ? rest.pieces : rest.pieces.filter((p) => p.offset >= job.layout.dataStart));
   if (sequential !== undefined) {
     drive.check(await native.writeUpTo(rest.size));
   }
-  return { hostEnd, size: rest.size, dataBytes };
+  return { hostEnd, size: rest.size, dataBytes, ...(stored === undefined ? {} : { stored }) };
 }
 
 async function read(
@@ -75,6 +76,7 @@ async function read(
     layout: FLAT,
     sink: 'memory',
     logging: false,
+    scan: false,
   });
   await new Drive(native, files, '').run({}, length, [pushMap(native, map), serveReads(native, files)]);
   return native.takeMemory();
@@ -178,19 +180,21 @@ async function pushMap(native: NativeJob, map: BlockMap): Promise<void> {
   native.end();
 }
 
-async function takeAllocations(
-  native: NativeJob,
-  take: (a: Parameters<NonNullable<CopyJob['writer']>['add']>[0]) => void,
-) {
+async function takeAllocations(native: NativeJob, take: (entries: Allocation) => void): Promise<void> {
   for (let entries = await native.allocations(); entries !== null; entries = await native.allocations()) {
     take(entries);
   }
 }
 
-async function putAhead(ahead: AsyncIterable<readonly Piece[]>, put: (pieces: readonly Piece[]) => void) {
+async function putAhead(
+  native: NativeJob,
+  ahead: AsyncIterable<readonly Piece[]>,
+  put: (pieces: readonly Piece[]) => void,
+): Promise<void> {
   for await (const pieces of ahead) {
     put(pieces);
   }
+  native.piecesComplete();
 }
 
 /** Answers the reads of sources without a descriptor; several may be under way, one a worker. */
@@ -225,20 +229,15 @@ function putPieces(native: NativeJob, pieces: readonly Piece[], target: string):
 }
 
 function failureToError(failure: Failure, files: readonly DataFile[], target: string): VdconvError {
-  const { code, file, offset } = failure;
-  const source = file === undefined ? undefined : files[file]?.source;
-  const what = failure.message.replace(/ \(os error \d+\)$/, '');
-  if (code === 'write') {
-    return new VdconvError('write', `cannot be written: ${lowerFirst(what)}`, { file: target, offset });
+  const { code, message, offset } = failure;
+  const file = failure.file === undefined ? target : files[failure.file]?.source.name;
+  const at = offset === undefined ? '' : ` at offset ${showNumber(offset)}`;
+  if (failure.errno !== undefined) {
+    const cause = Object.assign(new Error(message), { code: getSystemErrorName(-failure.errno) });
+    return code === 'write'
+      ? writeError(file ?? '', `write${at}`, cause, { offset })
+      : readError(file ?? '', `read guest data${at}`, cause, { offset });
   }
-  const where = code === 'corrupt' && offset !== undefined ? ` (stored at offset ${offset})` : '';
-  const read = code === 'read' ? 'cannot be read: ' : '';
-  return new VdconvError(code as ErrorCode, `${read}${code === 'read' ? lowerFirst(what) : what}${where}`, {
-    file: source?.name,
-    offset,
-  });
-}
-
-function lowerFirst(text: string): string {
-  return text.slice(0, 1).toLowerCase() + text.slice(1);
+  const where = code === 'corrupt' && offset !== undefined ? ` (stored${at})` : '';
+  return new VdconvError(code as ErrorCode, `${message}${where}`, { file, offset });
 }

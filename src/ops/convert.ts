@@ -7,7 +7,7 @@ import { loadEngine } from '../engine/engine.ts';
 import type { WritePlan } from '../formats/format.ts';
 import { identityOfPath, sameFile } from '../io/file-identity.ts';
 import { identityOf, openFileSource } from '../io/file-source.ts';
-import { createOutput, type Output } from '../io/output.ts';
+import { createOutput } from '../io/output.ts';
 import { type BlockMap, Kind } from '../map/extents.ts';
 import { uniform } from '../map/uniform.ts';
 import { type Chain, openChain } from './chain.ts';
@@ -48,11 +48,14 @@ export async function convert(source: string, target: string, options: ConvertOp
     }
   } catch (error) {
     // Whatever an abort made fail first, the caller asked for it.
-    if (options.signal?.aborted && !(error instanceof VdconvError && error.code === 'aborted')) {
-      throw new VdconvError('aborted', 'cancelled', { cause: error });
-    }
-    throw error;
+    throw options.signal?.aborted ? cancelled(error) : error;
   }
+}
+
+function cancelled(cause: unknown): VdconvError {
+  return cause instanceof VdconvError && cause.code === 'aborted'
+    ? cause
+    : new VdconvError('aborted', 'cancelled', { cause });
 }
 
 async function write(engine: Engine, chain: Chain, plan: WritePlan, target: string, options: ConvertOptions) {
@@ -73,13 +76,9 @@ async function write(engine: Engine, chain: Chain, plan: WritePlan, target: stri
     await output.commit();
     return { output, size, dataBytes };
   } finally {
-    discard(output);
+    // After a commit this does nothing.
+    output.discard();
   }
-}
-
-/** After a commit this does nothing. */
-function discard(output: Output): void {
-  output.discard();
 }
 
 /** The guest's bytes, and zeros up to the size that the target's unit forces. */

@@ -78,6 +78,8 @@ pub struct JobConfig {
     pub sink: String,
     pub sink_fd: Option<i32>,
     pub logging: bool,
+    /// Note which blocks are stored.
+    pub scan: bool,
     pub threads: u32,
     pub chunk_bytes: f64,
     pub zero_granularity: f64,
@@ -245,7 +247,7 @@ impl JobConfig {
             map_start,
             map_end,
             layout: self.layout.into_core()?,
-            scan: self.sink == "scan",
+            scan: self.scan,
             sink,
             logging: self.logging,
             threads: self.threads as usize,

@@ -163,6 +163,14 @@ impl CopyJob {
         Ok(self.job.shared.sink.put_piece(offset, bytes.to_vec()).err().map(Failure::from))
     }
 
+    /// Sequential sink: every piece that was computed ahead has been put.
+    #[napi]
+    pub fn pieces_complete(&self) {
+        if let Sink::Stream(stream) = &self.job.shared.sink {
+            stream.complete();
+        }
+    }
+
     /// Sequential sink: writes the pieces before `end` in order, and zeros up to it.
     #[napi(ts_return_type = "Promise<Failure | null>")]
     pub fn write_up_to<'e>(&self, env: &'e Env, end: f64) -> Result<Object<'e>> {

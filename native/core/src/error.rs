@@ -10,6 +10,8 @@ pub enum ErrorKind {
     Truncated,
     /// Stored bytes do not decode to what the block map promises.
     Corrupt,
+    /// A second pass met other data than the first.
+    Changed,
     /// The system could not write the output.
     Write,
     /// Cancelled by the caller.
@@ -25,6 +27,7 @@ impl ErrorKind {
             Self::Read => "read",
             Self::Truncated => "truncated",
             Self::Corrupt => "corrupt",
+            Self::Changed => "changed",
             Self::Write => "write",
             Self::Aborted => "aborted",
             Self::Internal => "internal",
@@ -56,6 +59,10 @@ impl Error {
 
     pub fn aborted() -> Self {
         Self::new(ErrorKind::Aborted, "cancelled")
+    }
+
+    pub fn changed() -> Self {
+        Self::new(ErrorKind::Changed, "the source changed while it was read: its second reading differs from the first")
     }
 
     pub fn in_file(mut self, file: u32, offset: u64) -> Self {

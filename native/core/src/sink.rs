@@ -174,12 +174,14 @@ struct Stream {
     cursor: u64,
     /// Tables that came before the stream got to them.
     pieces: BTreeMap<u64, Vec<u8>>,
+    /// Every piece that was computed ahead has come.
+    complete: bool,
     stopped: bool,
 }
 
 impl StreamSink {
     pub fn new(file: File) -> Self {
-        let state = Stream { file, cursor: 0, pieces: BTreeMap::new(), stopped: false };
+        let state = Stream { file, cursor: 0, pieces: BTreeMap::new(), complete: false, stopped: false };
         Self { state: Mutex::new(state), arrived: Condvar::new() }
     }
 
@@ -199,9 +201,18 @@ impl StreamSink {
                 }
                 return state.write(offset, &bytes);
             }
+            if state.complete {
+                return Err(Error::changed());
+            }
             flush();
             state = wait(&self.arrived, state);
         }
+    }
+
+    /// No more pieces will come; a table that is still missing then was not foreseen.
+    pub fn complete(&self) {
+        lock(&self.state).complete = true;
+        self.arrived.notify_all();
     }
 
     /// Writes the pieces that lie before `end`, in order, and zeros up to it.

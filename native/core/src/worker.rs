@@ -77,10 +77,12 @@ impl<'a> Worker<'a> {
         };
         // A block to be compressed goes on with zeros behind the end of the disk; plain bytes end there.
         let limit = if self.encoder.is_some() { unit.start + self.job.chunk } else { unit.end };
+        // A read may begin inside a granule.
+        let floor = unit.start.max(self.job.map_start);
         self.regions.clear();
         let mut filled = unit.start;
         for segment in segments {
-            let start = (segment.start - segment.start % grain).max(unit.start);
+            let start = (segment.start - segment.start % grain).max(floor);
             let end = segment.end().next_multiple_of(grain).min(limit);
             match self.regions.last_mut() {
                 Some(last) if start <= last.1 => {

@@ -16,8 +16,8 @@ pub fn is_zero(bytes: &[u8]) -> bool {
     blocks.remainder().iter().all(|&b| b == 0)
 }
 
-/// Appends to `runs` the parts of `bytes` that are not zero, as [start, end) relative to `base`, looking at aligned
-/// pieces of `granularity` bytes (0: everything is a run). `base` is a multiple of `granularity`.
+/// Appends to `runs` the parts of `bytes` that are not zero, as [start, end) relative to `base`, looking at
+/// pieces of `granularity` bytes (0: everything is a run), counted from `base`.
 pub fn data_runs(bytes: &[u8], base: u64, granularity: u64, runs: &mut Vec<(u64, u64)>) {
     let piece = if granularity == 0 { bytes.len().max(1) } else { granularity as usize };
     let mut at = base;
