@@ -39,17 +39,10 @@ export async function parseFlags(argv: readonly string[], command: string, flags
       'greedy-arrays': false,
       'parse-numbers': false,
       'parse-positional-numbers': false,
-      'strip-aliased': true,
     })
     .options(
       Object.fromEntries(
-        flags.map(({ name, alias, value }) => [
-          name,
-          {
-            ...(alias === undefined ? {} : { alias }),
-            ...(value === undefined ? { boolean: true } : { string: true }),
-          },
-        ]),
+        flags.map(({ name, value }) => [name, value === undefined ? { boolean: true } : { string: true }]),
       ),
     )
     .help(false)
@@ -97,7 +90,7 @@ export function isOptional(flag: Flag): boolean {
 
 /**
  * What getopt does and yargs does not: `-Oqcow2` and `-cOqcow2` are values, the word after a flag that needs a value is
- * its value even when it begins with `-`, and an optional value never takes the next word.
+ * its value even when it begins with `-`, and an optional value never takes the next word. Aliases become names.
  */
 export function spellOut(argv: readonly string[], command: string, flags: readonly Flag[]): string[] {
   const byName = new Map(flags.flatMap((flag) => [flag.name, flag.alias ?? flag.name].map((name) => [name, flag])));
@@ -118,7 +111,9 @@ export function spellOut(argv: readonly string[], command: string, flags: readon
     } else if (/^-[^-]/.test(word)) {
       const letters = word.slice(1);
       const at = [...letters].findIndex((letter) => byName.get(letter)?.value !== undefined);
-      out.push(...[...(at < 0 ? letters : letters.slice(0, at))].map((letter) => `-${letter}`));
+      for (const letter of at < 0 ? letters : letters.slice(0, at)) {
+        out.push(dashed(byName.get(letter)?.name ?? letter));
+      }
       if (at >= 0) {
         out.push(`-${letters[at]}=${letters.slice(at + 1) || (argv[++i] ?? '')}`);
       }

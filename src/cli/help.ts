@@ -78,14 +78,14 @@ export function mainHelp(): string {
   return `vdconv converts virtual machine disk images between formats.
 
 Usage:
-  vdconv IN OUT                    convert, formats from IN's content, OUT's name
+  vdconv IN OUT                    convert; formats by content and by OUT's name
   vdconv convert [options] IN OUT  convert with options: vdconv convert --help
   vdconv info [options] IMAGE      what an image is: vdconv info --help
 
 Examples:
   vdconv disk.vmdk disk.qcow2
-  vdconv convert -c -O qcow2 disk.vhdx small.qcow2
-  vdconv info --output=json disk.vdi
+  vdconv convert -c disk.img small.qcow2
+  vdconv info --output=json disk.vmdk
 
 Formats:
 ${columns(formatRows())}

@@ -6,11 +6,14 @@ interface Readable {
   read(offset: number, length: number): Promise<Uint8Array>;
 }
 
-/** SHA-256 of the guest's bytes, read piece by piece. */
-export async function digestOf(image: Readable, piece: number = 4 << 20): Promise<string> {
+/** SHA-256 of the guest's bytes, read piece by piece, and of `padding` zeros behind them. */
+export async function digestOf(
+  image: Readable,
+  { piece = 4 << 20, padding = 0 }: { piece?: number; padding?: number } = {},
+): Promise<string> {
   const hash = createHash('sha256');
   for (let at = 0; at < image.virtualSize; at += piece) {
     hash.update(await image.read(at, Math.min(piece, image.virtualSize - at)));
   }
-  return hash.digest('hex');
+  return hash.update(Buffer.alloc(padding)).digest('hex');
 }

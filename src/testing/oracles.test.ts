@@ -49,7 +49,7 @@ test('dissect.hypervisor reads what qemu-img wrote', async (ctx) => {
   writeFileSync(raw, bytes);
   const sha256 = await digestOf(
     { virtualSize: bytes.length, read: async (at, n) => bytes.subarray(at, at + n) },
-    65536,
+    { piece: 65536 },
   );
   for (const [format, options] of [
     ['qcow2', ['-c']],

@@ -27,12 +27,12 @@ export interface Geometry {
 
 /** Throws `limit` where the format cannot hold the disk, naming the next cluster size that would do, if any. */
 export function layOut(virtualSize: number, clusterSize: number, compress: boolean): Geometry {
-  const geometry = fit(virtualSize, clusterSize, compress);
+  const geometry = measure(virtualSize, clusterSize, compress);
   if (geometry !== undefined) {
     return geometry;
   }
   let larger = clusterSize * 2;
-  while (larger <= MAX_CLUSTER && fit(virtualSize, larger, compress) === undefined) {
+  while (larger <= MAX_CLUSTER && measure(virtualSize, larger, compress) === undefined) {
     larger *= 2;
   }
   const what = `a disk of ${formatSize(virtualSize)} is too large for QCOW2 with clusters of ${formatSize(clusterSize)}`;
@@ -47,7 +47,7 @@ export function layOut(virtualSize: number, clusterSize: number, compress: boole
  * only where k * E clusters are taken and another one follows, so a block S, the next one, would need more than
  * S * E >= B + S clusters. (An image without data has no other one; its B is smaller by those of the guest.)
  */
-function fit(virtualSize: number, clusterSize: number, compress: boolean): Geometry | undefined {
+function measure(virtualSize: number, clusterSize: number, compress: boolean): Geometry | undefined {
   const l1Needed = l1EntriesNeeded(virtualSize, clusterSize);
   // Readers exist that refuse a table of no entries.
   const l1Size = Math.max(1, l1Needed);

@@ -89,23 +89,23 @@ async function guestBytes(source: ByteSource, image: Image): Promise<Uint8Array>
 
 /** Vector A: an empty disk of 1 MiB in clusters of 512 bytes. */
 const EMPTY_1M = {
-  0x000: `514649fb 00000003 0000000000000000 00000000 00000009 0000000000100000 00000000 00000020
+  0: `514649fb 00000003 0000000000000000 00000000 00000009 0000000000100000 00000000 00000020
           0000000000000600 0000000000000200 00000001 00000000 0000000000000000`,
-  0x048: '0000000000000000 0000000000000000 0000000000000000 00000004 00000068',
-  0x200: '0000000000000400',
-  0x400: '0001 0001 0001 0001',
+  72: '0000000000000000 0000000000000000 0000000000000000 00000004 00000068',
+  512: '0000000000000400',
+  1024: '0001 0001 0001 0001',
 };
 
 /** Vector B: a disk of one sector, 'A' throughout, compressed. */
 const ONE_COMPRESSED = {
-  0x000: `514649fb 00000003 0000000000000000 00000000 00000009 0000000000000200 00000000 00000001
+  0: `514649fb 00000003 0000000000000000 00000000 00000009 0000000000000200 00000000 00000001
           0000000000000600 0000000000000200 00000001 00000000 0000000000000000`,
-  0x048: '0000000000000000 0000000000000000 0000000000000000 00000004 00000068',
-  0x200: '0000000000000400',
-  0x400: '0001 0001 0001 0001 0001 0001',
-  0x600: '8000000000000800',
-  0x800: '4000000000000a00',
-  0xa00: '73 74 1c 05 23 19 00 00',
+  72: '0000000000000000 0000000000000000 0000000000000000 00000004 00000068',
+  512: '0000000000000400',
+  1024: '0001 0001 0001 0001 0001 0001',
+  1536: '8000000000000800',
+  2048: '4000000000000a00',
+  2560: '73 74 1c 05 23 19 00 00',
 };
 
 describe('hand-typed images', () => {
@@ -134,9 +134,9 @@ describe('hand-typed images', () => {
     const source = sparseSource(0x50000 + 79, {
       0: `514649fb 00000002 0000000000000000 00000000 00000010 0000000000010000 00000000 00000001
           0000000000030000 0000000000010000 00000001 00000000 0000000000000000`,
-      0x30000: '8000000000040000',
-      0x40000: '4000000000050000',
-      0x50000: 'edc18100 00000080 20b6fda5 16a90a00',
+      196608: '8000000000040000',
+      262144: '4000000000050000',
+      327680: 'edc18100 00000080 20b6fda5 16a90a00',
       [0x50000 + 78]: '6a',
     });
     const image = await openQcow2(source);
@@ -147,11 +147,11 @@ describe('hand-typed images', () => {
   test('G: an overlay names its backing file and its format', async () => {
     const image = await openQcow2(
       sparseSource(0x30008, {
-        0x000: `514649fb 00000003 0000000000000210 00000007 00000010 0000000000100000 00000000 00000001
+        0: `514649fb 00000003 0000000000000210 00000007 00000010 0000000000100000 00000000 00000001
                 0000000000030000 0000000000010000 00000001 00000000 0000000000000000`,
-        0x048: '0000000000000000 0000000000000000 0000000000000000 00000004 00000070 0000000000000000',
-        0x070: 'e2792aca 00000005 71636f7732 000000 6803f857 00000180',
-        0x210: '65 2e 71 63 6f 77 32',
+        72: '0000000000000000 0000000000000000 0000000000000000 00000004 00000070 0000000000000000',
+        112: 'e2792aca 00000005 71636f7732 000000 6803f857 00000180',
+        528: '65 2e 71 63 6f 77 32',
       }),
     );
     const backing = { kind: 'backing', name: 'e.qcow2', format: 'qcow2' };
@@ -163,10 +163,10 @@ describe('hand-typed images', () => {
   test('version 2: extensions begin at byte 72, the backing format among them', async () => {
     const image = await openQcow2(
       sparseSource(1792, {
-        0x000: `514649fb 00000002 0000000000000060 00000004 00000009 0000000000100000 00000000 00000020
+        0: `514649fb 00000002 0000000000000060 00000004 00000009 0000000000100000 00000000 00000020
                 0000000000000600 0000000000000200 00000001 00000000 0000000000000000`,
-        0x048: 'e2792aca 00000003 726177 0000000000 00000000 00000000',
-        0x060: '62 2e 7a 7a',
+        72: 'e2792aca 00000003 726177 0000000000 00000000 00000000',
+        96: '62 2e 7a 7a',
       }),
     );
     expect(image.subformat).toBe('v2');
@@ -175,14 +175,14 @@ describe('hand-typed images', () => {
   });
 
   test('a size that is no multiple of 512 is rounded down, and said', async () => {
-    const source = sparseSource(1792, { ...EMPTY_1M, 0x018: '00000000000003e8' });
+    const source = sparseSource(1792, { ...EMPTY_1M, 24: '00000000000003e8' });
     const image = await openQcow2(source);
     expect(image.virtualSize).toBe(512);
     expect(image.facts.warnings).toEqual([expect.stringContaining('1000 bytes')]);
   });
 
   test('a dirty image is read, with a warning', async () => {
-    const image = await openQcow2(sparseSource(1792, { ...EMPTY_1M, 0x048: '0000000000000001', 0x060: '0000000400000068' }));
+    const image = await openQcow2(sparseSource(1792, { ...EMPTY_1M, 72: '0000000000000001', 96: '0000000400000068' }));
     expect(image.facts.dirty).toBe(true);
     expect(image.facts.warnings).toEqual([expect.stringContaining('dirty bit')]);
     expect(lines(await map(image))).toEqual(['0+1048576 unallocated']);
@@ -192,15 +192,15 @@ describe('hand-typed images', () => {
     const image = await openQcow2(
       sparseSource(1792, {
         ...EMPTY_1M,
-        0x050: '8000000000000000 4000000000000000',
-        0x068: '12345678 00000003 aabbcc00 00000000',
+        80: '8000000000000000 4000000000000000',
+        104: '12345678 00000003 aabbcc00 00000000',
       }),
     );
     expect(lines(await map(image))).toEqual(['0+1048576 unallocated']);
   });
 
   test('a data file name without its feature bit is no reference', async () => {
-    const parts = { ...EMPTY_1M, 0x068: '44415441 00000004 2f657463 00000000 00000000' };
+    const parts = { ...EMPTY_1M, 104: '44415441 00000004 2f657463 00000000 00000000' };
     const image = await openQcow2(sparseSource(1792, parts));
     expect(image.facts.references).toEqual([]);
     expect(image.facts.details).not.toHaveProperty('dataFile');
@@ -210,8 +210,8 @@ describe('hand-typed images', () => {
     const image = await openQcow2(
       sparseSource(0xa00, {
         ...EMPTY_1M,
-        0x03c: '00000001 0000000000000800',
-        0x800: `0000000000060000 00000001 0001 0005 00000000 00000000 0000000000000000 00000000 00000018
+        60: '00000001 0000000000000800',
+        2048: `0000000000060000 00000001 0001 0005 00000000 00000000 0000000000000000 00000000 00000018
                 0000000000000000 0000000000100000 0000000000000000 31 736e617041 0000`,
       }),
     );
@@ -221,9 +221,9 @@ describe('hand-typed images', () => {
 
   test('bitmaps that are up to date are counted, stale ones ignored', async () => {
     const extension = '23852875 00000018 00000002 00000000 0000000000000040 0000000000010000';
-    const valid = { ...EMPTY_1M, 0x058: '0000000000000001', 0x068: extension };
+    const valid = { ...EMPTY_1M, 88: '0000000000000001', 104: extension };
     expect((await openQcow2(sparseSource(1792, valid))).facts.details.bitmaps).toBe(2);
-    const stale = { ...EMPTY_1M, 0x068: extension };
+    const stale = { ...EMPTY_1M, 104: extension };
     expect((await openQcow2(sparseSource(1792, stale))).facts.details).not.toHaveProperty('bitmaps');
   });
 });
@@ -232,11 +232,15 @@ describe('table entries', () => {
   const zeroFlag = '0000000000000001';
   /** EMPTY_1M with an L2 table at 0x800 that begins with `entries`, in a file of `size` bytes. */
   const withL2 = (entries: string, size = 0x1000) =>
-    openQcow2(sparseSource(size, { ...EMPTY_1M, 0x600: '8000000000000800', 0x800: entries }));
+    openQcow2(sparseSource(size, { ...EMPTY_1M, 1536: '8000000000000800', 2048: entries }));
 
   test('data that continues in the file is one extent, data elsewhere another', async () => {
     const image = await withL2('8000000000000a00 8000000000000c00 0000000000000a00');
-    expect(lines(await map(image, 0, 2048))).toEqual(['0+1024 data 2560', '1024+512 data 2560', '1536+512 unallocated']);
+    expect(lines(await map(image, 0, 2048))).toEqual([
+      '0+1024 data 2560',
+      '1024+512 data 2560',
+      '1536+512 unallocated',
+    ]);
   });
 
   test('the zero flag means zeros, with a host cluster or without one', async () => {
@@ -258,10 +262,10 @@ describe('table entries', () => {
     // A disk of 64 KiB + 512 bytes in clusters of 4 KiB, the last of which has 512 bytes.
     const image = await openQcow2(
       sparseSource(0x4200, {
-        0x0000: `514649fb 00000002 0000000000000000 00000000 0000000c 0000000000010200 00000000 00000001
+        0: `514649fb 00000002 0000000000000000 00000000 0000000c 0000000000010200 00000000 00000001
                  0000000000002000 0000000000001000 00000001 00000000 0000000000000000`,
-        0x2000: '8000000000003000',
-        0x3080: '8000000000004000',
+        8192: '8000000000003000',
+        12416: '8000000000004000',
       }),
     );
     expect(lines(await map(image))).toEqual(['0+65536 unallocated', '65536+512 data 16384']);
@@ -307,8 +311,8 @@ describe('table entries', () => {
       sparseSource(0x50064 + 600, {
         0: `514649fb 00000002 0000000000000000 00000000 00000010 0000000000010000 00000000 00000001
             0000000000030000 0000000000010000 00000001 00000000 0000000000000000`,
-        0x30000: '8000000000040000',
-        0x40000: '4040000000050064',
+        196608: '8000000000040000',
+        262144: '4040000000050064',
       }),
     );
     // Two sectors less the 100 bytes before the stream: a bound on its 600 bytes.
@@ -323,7 +327,9 @@ describe('how much is read', () => {
      0000000000000000 0000000000000000 0000000000000000 00000004 00000068`;
 
   test('an empty disk of 64 TiB is its L1 table of 1 MiB and one extent', async () => {
-    const source = sparseSource(0x120000, { 0: header('00000010', '0000400000000000', '00020000', '0000000000020000') });
+    const source = sparseSource(0x120000, {
+      0: header('00000010', '0000400000000000', '00020000', '0000000000020000'),
+    });
     const image = await openQcow2(source);
     source.reads.length = 0;
     expect(lines(await map(image))).toEqual([`0+${64 * TiB} unallocated`]);
@@ -335,7 +341,7 @@ describe('how much is read', () => {
     const l1 = Array.from({ length: tables }, (_, i) => (0x40000 + i * 0x10000).toString(16).padStart(16, '0'));
     const source = sparseSource(0x40000 + tables * 0x10000, {
       0: header('00000010', '0000000280000000', '00000014', '0000000000020000'),
-      0x20000: l1.join(''),
+      131072: l1.join(''),
     });
     const image = await openQcow2(source);
     source.reads.length = 0;
@@ -350,7 +356,7 @@ describe('how much is read', () => {
   test('a small range reads the entries it needs', async () => {
     const source = sparseSource(0x60000, {
       0: header('00000010', '0000000280000000', '00000014', '0000000000020000'),
-      0x20008: '8000000000040000',
+      131080: '8000000000040000',
     });
     const image = await openQcow2(source);
     source.reads.length = 0;
@@ -366,8 +372,8 @@ describe('how much is read', () => {
     const entries = '80000000000500008000000000060000'.repeat(4096);
     const source = sparseSource(0x70000, {
       0: header('00000010', '0000000280000000', '00000014', '0000000000020000'),
-      0x20000: '8000000000040000'.repeat(20),
-      0x40000: entries,
+      131072: '8000000000040000'.repeat(20),
+      262144: entries,
     });
     let extents = 0;
     for await (const batch of (await openQcow2(source)).extents(0, 10 * GiB)) {

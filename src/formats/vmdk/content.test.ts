@@ -1,22 +1,19 @@
 /** What the guest reads from images that others made: one typed by hand, the rest written by qemu-img. */
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { inflateSync } from 'node:zlib';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { VdconvError } from '../../base/errors.ts';
 import { KiB, MiB } from '../../base/units.ts';
 import { memorySource } from '../../io/memory-source.ts';
+import { checked } from '../../map/checked.ts';
 import { extentAt, Kind } from '../../map/extents.ts';
 import { ModelDisk } from '../../testing/model-disk.ts';
 import { need, qemuImg } from '../../testing/oracles.ts';
+import { tempDir } from '../../testing/tmp.ts';
 import type { Image } from '../format.ts';
 import { vmdk } from './index.ts';
-
-let directory: string;
-beforeAll(async () => {
-  directory = await mkdtemp(join(tmpdir(), 'vdconv-vmdk-'));
-});
-afterAll(() => rm(directory, { recursive: true, force: true }));
 
 async function open(bytes: Uint8Array): Promise<Image> {
   return vmdk.open(memorySource(bytes, 'disk.vmdk'), {
@@ -111,6 +108,33 @@ test('a stream that was cut is refused', async () => {
   }
 });
 
+test('a stream with damaged tables or footer is mapped within its file, or refused with a code', async () => {
+  const tables = [3, 4, 8, 9, 10, 11, 12].map((sector) => fc.integer({ min: sector * 512, max: sector * 512 + 80 }));
+  const change = fc.tuple(fc.oneof(...tables), fc.oneof(fc.constantFrom(0, 1, 2, 3, 12, 13, 255), fc.nat(255)));
+  let mapped = 0;
+  await fc.assert(
+    fc.asyncProperty(fc.array(change, { minLength: 1, maxLength: 3 }), async (changes) => {
+      const bytes = streamOfA();
+      for (const [at, value] of changes) {
+        bytes[at] = value;
+      }
+      try {
+        const image = await open(bytes);
+        for await (const batch of checked(image.extents(0, image.virtualSize), 0, image.virtualSize)) {
+          const { kind, offset, stored } = extentAt(batch, 0);
+          expect(kind !== Kind.compressed || (stored > 0 && offset + stored <= bytes.length)).toBe(true);
+        }
+        mapped += 1;
+      } catch (error) {
+        expect(error).toBeInstanceOf(VdconvError);
+        expect(['internal', 'read']).not.toContain((error as VdconvError).code);
+      }
+    }),
+    { numRuns: 1000 },
+  );
+  expect(mapped).toBeGreaterThan(100);
+});
+
 /** Text, random bytes, written zeros, borders within grains, a hole, and a last grain of 3 KiB. */
 const DISK = new ModelDisk(
   70 * MiB + 3 * KiB,
@@ -130,6 +154,7 @@ test.for<[string, string[]]>([
   ['streamOptimized', ['-o', 'subformat=streamOptimized']],
 ])('qemu-img: %s %j', async ([subformat, options], ctx) => {
   const qemu = need(ctx, qemuImg());
+  const directory = await tempDir();
   const raw = join(directory, 'disk.raw');
   const path = join(directory, 'disk.vmdk');
   await DISK.writeRawFile(raw);

@@ -66,12 +66,16 @@ function checkLines({ extents }: Descriptor, source: ByteSource): void {
   if (extents.reduce((sum, { sectors }) => sum + sectors, 0) > MAX_CAPACITY) {
     throw wrong('limit', 'the extents are more than 64 TiB together');
   }
-  for (const { type, name = '', access } of extents) {
-    if (access !== 'NOACCESS' && type !== 'ZERO' && type !== 'SPARSE' && !FLAT.has(type)) {
+  for (const { type, name = '', access, sectors } of extents) {
+    // Neither needs a file, whatever the rest of the line says.
+    if (type === 'ZERO' || access === 'NOACCESS' || sectors === 0) {
+      continue;
+    }
+    if (type !== 'SPARSE' && !FLAT.has(type)) {
       const what = OTHER[type] ?? 'an unknown extent type';
       throw wrong('unsupported', `extent '${escapeText(name)}' is ${what}: ${escapeText(type)} is not supported`);
     }
-    if (type !== 'ZERO' && name === source.name.replace(/^.*[\\/]/, '')) {
+    if (name === source.name.replace(/^.*[\\/]/, '')) {
       throw wrong('corrupt', `extent '${escapeText(name)}' is the descriptor itself`);
     }
   }
