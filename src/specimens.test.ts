@@ -1,0 +1,106 @@
+/**
+ * A larger collection of third-party images held to its manifest: `make test-specimens` fetches them and says where they
+ * are (VDCONV_SPECIMENS: the images; VDCONV_SPECIMENS_MANIFEST: the manifest, tab-separated: path, format, subformat,
+ * virtual size, SHA-256 of the guest's bytes, tools that agreed, what to expect, notes).
+ */
+import { existsSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { SECTOR } from './base/units.ts';
+import { open, VdconvError } from './index.ts';
+import { digestOf } from './testing/digest.ts';
+
+/** Formats whose rows are held to; rows of others wait for their format. */
+const COVERED = ['raw', 'qcow2', 'vmdk'];
+
+/** Rows that promise content which is not read yet: until then they must be refused, by the error named. */
+const NOT_YET: Record<string, { code: string; why: string }> = {
+  'pypi/dissect.hypervisor-3.20/qcow2/data-file.qcow2': {
+    code: 'unsupported',
+    why: 'the guest bytes are in an external data file (data-file.bin)',
+  },
+};
+
+interface Row {
+  path: string;
+  format: string;
+  size: number;
+  sha256: string;
+  expected: string;
+  notes: string;
+}
+
+const dir = process.env.VDCONV_SPECIMENS ?? '';
+const manifest = process.env.VDCONV_SPECIMENS_MANIFEST ?? join(dir, 'manifest.tsv');
+const rows: Row[] = readFileSync(manifest, 'utf8')
+  .split('\n')
+  .slice(1)
+  .filter((line) => line !== '')
+  .map((line) => {
+    const [path = '', format = '', , size = '', sha256 = '', , expected = '', notes = ''] = line.split('\t');
+    return { path, format, size: Number(size), sha256, expected, notes };
+  })
+  .filter((row) => COVERED.includes(row.format));
+
+test('the manifest has rows of every format that is read', () => {
+  expect([...new Set(rows.map((row) => row.format))].sort()).toEqual([...COVERED].sort());
+});
+
+describe.each(rows)('$path', (row) => {
+  const file = join(dir, row.path);
+  const references = /\b(backing|data-file)=/.test(row.notes);
+  const later = NOT_YET[row.path];
+
+  test('is there', (ctx) => {
+    // With CI set a specimen that could not be fetched is a failure, not a skip.
+    ctx.skip(!process.env.CI && !existsSync(file), 'it could not be fetched');
+    expect(existsSync(file), `${file} was not fetched`).toBe(true);
+  });
+
+  if (row.expected.startsWith('refuse')) {
+    test(`is refused (${row.notes})`, (ctx) => refused(ctx, file, {}));
+    return;
+  }
+  if (later !== undefined) {
+    test(`is not read yet, and refused: ${later.why}`, async (ctx) => {
+      expect((await refused(ctx, file, { allowReferences: true })).code).toBe(later.code);
+    });
+    return;
+  }
+  if (references) {
+    test('is refused without allowReferences', async (ctx) => {
+      expect((await refused(ctx, file, {})).code).toBe('refused');
+    });
+  }
+  test('has the size and the content of the manifest', { timeout: 300_000 }, async (ctx) => {
+    ctx.skip(!existsSync(file), 'it could not be fetched');
+    const image = await open(file, { allowReferences: references });
+    try {
+      expect(image.format).toBe(row.format);
+      // The manifest's tools count raw disks in sectors: where the file ends inside one, theirs has zeros behind it.
+      const odd = row.format === 'raw' && image.virtualSize === statSync(file).size ? image.virtualSize % SECTOR : 0;
+      const padding = odd === 0 ? 0 : SECTOR - odd;
+      expect(image.virtualSize + padding).toBe(row.size);
+      expect(await digestOf(image, { padding })).toBe(row.sha256);
+    } finally {
+      await image.close();
+    }
+  });
+});
+
+/** Opens and reads, which must fail with a VdconvError. */
+async function refused(
+  ctx: { skip(condition: boolean, note?: string): void },
+  file: string,
+  options: { allowReferences?: boolean },
+): Promise<VdconvError> {
+  ctx.skip(!existsSync(file), 'it could not be fetched');
+  try {
+    const image = await open(file, options);
+    await digestOf(image).finally(() => image.close());
+  } catch (error) {
+    expect(error).toBeInstanceOf(VdconvError);
+    return error as VdconvError;
+  }
+  throw new Error(`${file} was read, and should have been refused`);
+}
