@@ -16,7 +16,8 @@ SPECIMENS ?= ../shared/specimens
 RUST_MIN := 1.88
 have_rust = ( command -v cargo >/dev/null && command -v cc >/dev/null && \
   [ "$$(printf '%s\n' $(RUST_MIN) "$$(cargo --version | cut -d' ' -f2)" | sort -V | head -n1)" = $(RUST_MIN) ] )
-no_rust = echo "no Rust found (cargo $(RUST_MIN) or newer, and a C compiler): the portable engine will be used"
+no_rust = if ls native/dist/*.node >/dev/null 2>&1; then echo "no Rust found: the native engine stays as it was built"; \
+  else echo "no Rust found (cargo $(RUST_MIN) or newer, and a C compiler): the portable engine will be used"; fi
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

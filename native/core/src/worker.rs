@@ -2,7 +2,7 @@
 
 use crate::codec::{Decoder, Encoder};
 use crate::dispenser::Unit;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::extent::{Extent, Kind};
 use crate::job::Shared;
 use crate::layout::{Layout, Packing};
@@ -141,10 +141,12 @@ impl<'a> Worker<'a> {
             self.unit.resize(unit, 0);
             &mut self.unit[..]
         };
-        let got = self.decoder.decode(&codec, start, &self.stored, out).map_err(in_file)?;
-        if got < skip + length {
-            let what = format!("the compressed data decodes to {got} bytes of {}", skip + length);
-            return Err(in_file(Error::new(crate::ErrorKind::Corrupt, what)));
+        match self.decoder.decode(&codec, start, &self.stored, out) {
+            Ok(n) if n >= skip + length => {}
+            // What does not decode and was cut short by the end of the file is missing, not damaged.
+            Ok(_) | Err(_) if there < segment.stored => return Err(cut_off(segment, source.size)),
+            Ok(n) => return Err(in_file(short(n, skip + length))),
+            Err(e) => return Err(in_file(e)),
         }
         if !direct {
             self.chunk[at..at + length].copy_from_slice(&self.unit[skip..skip + length]);
@@ -225,6 +227,15 @@ impl<'a> Worker<'a> {
             write(self)
         }
     }
+}
+
+fn short(got: usize, wanted: usize) -> Error {
+    Error::new(ErrorKind::Corrupt, format!("the compressed data decodes to {got} bytes of {wanted}"))
+}
+
+fn cut_off(segment: &Extent, size: u64) -> Error {
+    let what = format!("the compressed data at offset {} is cut off: the file ends at {size}", segment.offset);
+    Error::new(ErrorKind::Truncated, what).in_file(segment.file, segment.offset)
 }
 
 /// Places the blocks of a plain run and says what to write.

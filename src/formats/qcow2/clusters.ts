@@ -46,7 +46,7 @@ export function decodeClusters(table: TablePart, i: number, out: BatchBuilder): 
       pushCompressed(table, index - 1, high, low, start, length, start - cluster, out);
       continue;
     }
-    const offset = (high & Entry.offsetHigh) * HIGH + ((low & Entry.offsetLow) >>> 0);
+    const offset = (high & Entry.offsetHigh) * HIGH + ((low & Entry.offsetLow) >>> 0); // u32
     if ((high & Entry.l2ReservedHigh) !== 0 || (low & Entry.l2ReservedLow) !== 0) {
       throw illegalEntry(table, index - 1, 'bits 1 to 8 and 56 to 61 are reserved; QCOW2 §Standard Cluster Descriptor');
     }

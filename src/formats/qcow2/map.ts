@@ -84,7 +84,7 @@ function decodeL1(bytes: Uint8Array, header: Header, first: number, fileSize: nu
     if ((high | low) === 0) {
       continue;
     }
-    const offset = (high & Entry.offsetHigh) * HIGH + ((low & Entry.offsetLow) >>> 0);
+    const offset = (high & Entry.offsetHigh) * HIGH + ((low & Entry.offsetLow) >>> 0); // u32
     const at = header.l1TableOffset + (first + i) * 8;
     const fault = (says: string) => {
       const value = `0x${high.toString(16).padStart(8, '0')}${low.toString(16).padStart(8, '0')}`;

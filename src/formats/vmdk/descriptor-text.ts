@@ -61,7 +61,7 @@ export function diskGeometry(
 function contentId({ subformat, capacity, adapterType, hwVersion }: DescriptorValues): string {
   let hash = 0x811c9dc5;
   for (const byte of new TextEncoder().encode(`${subformat} ${capacity} ${adapterType} ${hwVersion}`)) {
-    hash = Math.imul(hash ^ byte, 0x01000193) >>> 0;
+    hash = Math.imul(hash ^ byte, 0x01000193) >>> 0; // u32
   }
   return Math.min(hash, 0xfffffffd).toString(16).padStart(8, '0');
 }

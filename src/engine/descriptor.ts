@@ -1,0 +1,43 @@
+/** Whole reads and writes through an open descriptor. Asynchronous: a pipe may be full for as long as it likes. */
+import { read, write } from 'node:fs';
+import { promisify } from 'node:util';
+
+const readOnce = promisify(read);
+const writeOnce = promisify(write);
+
+/** Fills `bytes` from `position`; returns how many bytes there were where the file ends before. */
+export async function readFully(fd: number, bytes: Uint8Array, position: number): Promise<number> {
+  let done = 0;
+  while (done < bytes.length) {
+    const { bytesRead } = await readOnce(fd, bytes, done, bytes.length - done, position + done);
+    if (bytesRead === 0) {
+      break;
+    }
+    done += bytesRead;
+  }
+  return done;
+}
+
+/**
+ * Writes all of `bytes`.
+ *
+ * @param position null: where the descriptor stands.
+ * @param wrote called with the bytes of each part that is out.
+ */
+export async function writeFully(
+  fd: number,
+  bytes: Uint8Array,
+  position: number | null,
+  wrote: (bytes: number) => void = () => {},
+): Promise<void> {
+  let done = 0;
+  while (done < bytes.length) {
+    const at = position === null ? null : position + done;
+    const { bytesWritten } = await writeOnce(fd, bytes, done, bytes.length - done, at);
+    if (bytesWritten === 0) {
+      throw new Error('failed to write whole buffer');
+    }
+    done += bytesWritten;
+    wrote(bytesWritten);
+  }
+}
