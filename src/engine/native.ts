@@ -1,14 +1,15 @@
 /** The native engine: drives the Rust addon. The only file that names it. */
 import { createRequire } from 'node:module';
 import { getSystemErrorName } from 'node:util';
-import { type ErrorCode, showNumber, VdconvError } from '../base/errors.ts';
+import { type ErrorCode, VdconvError } from '../base/errors.ts';
 import { MiB } from '../base/units.ts';
-import { readError, writeError } from '../io/os-error.ts';
 import type { DataFile } from '../map/data-file.ts';
 import type { BlockMap } from '../map/extents.ts';
 import type { Allocation, Layout, Piece } from '../map/layout.ts';
 import type { Addon, Failure, JobConfig, NativeJob } from './addon.ts';
 import type { CopyJob, CopyOptions, CopyResult, Engine } from './contract.ts';
+import { cancelled, cannotRead, cannotWrite, corruptUnit, sourceChanged } from './failures.ts';
+import { FLAT } from './flat.ts';
 
 const PROGRESS_MS = 100;
 
@@ -28,7 +29,7 @@ async function copy(addon: Addon, job: CopyJob): Promise<CopyResult> {
   const { sink, writer, options } = job;
   const sequential = sink.kind === 'sequential' ? sink : undefined;
   const ahead = sequential?.ahead;
-  const native = new addon.CopyJob({
+  const native = newJob(addon, {
     ...commonConfig(addon, job.files, options),
     mapStart: 0,
     mapEnd: job.virtualSize,
@@ -69,7 +70,7 @@ async function read(
   offset: number,
   length: number,
 ): Promise<Uint8Array> {
-  const native = new addon.CopyJob({
+  const native = newJob(addon, {
     ...commonConfig(addon, files, {}),
     mapStart: offset,
     mapEnd: offset + length,
@@ -90,17 +91,6 @@ function* replay(addon: Addon, layout: Layout, stored: Uint8Array): ReturnType<E
   return native.hostEnd ?? 0;
 }
 
-/** Guest byte n at n: how a read fills memory. */
-const FLAT: Layout = {
-  kind: 'flat',
-  dataStart: 0,
-  blockSize: 4096,
-  dataAlign: 1,
-  dataPhase: 0,
-  prefixBytes: 0,
-  prefixFill: 0,
-};
-
 type Common = Pick<JobConfig, 'files' | 'threads' | 'chunkBytes' | 'zeroGranularity' | 'jitterMicros'>;
 
 function commonConfig(addon: Addon, files: readonly DataFile[], options: CopyOptions): Common {
@@ -115,6 +105,23 @@ function commonConfig(addon: Addon, files: readonly DataFile[], options: CopyOpt
     zeroGranularity: options.zeroGranularity ?? 4096,
     jitterMicros: options.testJitter ?? 0,
   };
+}
+
+function newJob(addon: Addon, config: JobConfig): NativeJob {
+  return refusedIsInternal(() => new addon.CopyJob(config));
+}
+
+/** What the addon refuses at once is a defect of vdconv: the map or the layout broke the contract. */
+function refusedIsInternal<T>(call: () => T): T {
+  try {
+    return call();
+  } catch (cause) {
+    throw contractBroken(cause);
+  }
+}
+
+function contractBroken(cause: unknown): VdconvError {
+  return new VdconvError('internal', cause instanceof Error ? cause.message : String(cause), { cause });
 }
 
 /** One running job: the first thing that fails, on either side, ends all of it and is what the caller sees. */
@@ -141,7 +148,7 @@ class Drive {
       }
       native.cancel();
     };
-    const abort = (): void => cancel(new VdconvError('aborted', 'cancelled', { cause: signal?.reason }));
+    const abort = (): void => cancel(cancelled(signal));
     const timer = onProgress && setInterval(() => onProgress(native.done, total), PROGRESS_MS);
     signal?.addEventListener('abort', abort, { once: true });
     if (signal?.aborted) {
@@ -171,13 +178,13 @@ class Drive {
 async function pushMap(native: NativeJob, map: BlockMap): Promise<void> {
   for await (const batch of map) {
     if (batch.count > 0) {
-      native.push(batch);
+      refusedIsInternal(() => native.push(batch));
       if (!(await native.room())) {
         return;
       }
     }
   }
-  native.end();
+  refusedIsInternal(() => native.end());
 }
 
 async function takeAllocations(native: NativeJob, take: (entries: Allocation) => void): Promise<void> {
@@ -231,13 +238,16 @@ function putPieces(native: NativeJob, pieces: readonly Piece[], target: string):
 function failureToError(failure: Failure, files: readonly DataFile[], target: string): VdconvError {
   const { code, message, offset } = failure;
   const file = failure.file === undefined ? target : files[failure.file]?.source.name;
-  const at = offset === undefined ? '' : ` at offset ${showNumber(offset)}`;
   if (failure.errno !== undefined) {
     const cause = Object.assign(new Error(message), { code: getSystemErrorName(-failure.errno) });
-    return code === 'write'
-      ? writeError(file ?? '', `write${at}`, cause, { offset })
-      : readError(file ?? '', `read guest data${at}`, cause, { offset });
+    return (code === 'write' ? cannotWrite : cannotRead)(file ?? '', offset, cause);
   }
-  const where = code === 'corrupt' && offset !== undefined ? ` (stored${at})` : '';
-  return new VdconvError(code as ErrorCode, `${message}${where}`, { file, offset });
+  switch (code) {
+    case 'corrupt':
+      return corruptUnit(file, offset, message);
+    case 'changed':
+      return sourceChanged(files[0]?.source.name);
+    default:
+      return new VdconvError(code as ErrorCode, message, { file, offset });
+  }
 }

@@ -118,10 +118,12 @@ impl Encoder {
             },
             How::Windowed(c) => {
                 c.reset();
-                let status = c
-                    .compress(block, &mut out[begin + framing..], FlushCompress::Finish)
-                    .map_err(|e| Error::internal(format!("deflate: {e}")))?;
-                (status == Status::StreamEnd).then_some(c.total_out() as usize)
+                if compress(c, block, &mut out[begin + framing..])? {
+                    Some(c.total_out() as usize)
+                } else {
+                    finish(c, block)?;
+                    None
+                }
             }
         };
         let Some(length) = length else {
@@ -139,6 +141,21 @@ impl Encoder {
         out.truncate(begin + framing + length);
         Ok(Some((framing + length) as u32))
     }
+}
+
+/// Feeds what `c` has not taken of `block` yet; whether the stream ended within `out`.
+fn compress(c: &mut Compress, block: &[u8], out: &mut [u8]) -> Result<bool> {
+    c.compress(&block[c.total_in() as usize..], out, FlushCompress::Finish)
+        .map(|status| status == Status::StreamEnd)
+        .map_err(|e| Error::internal(format!("deflate: {e}")))
+}
+
+/// Takes the rest of a stream out of `c`. zlib-rs's reset (0.6.8) keeps the place of output that nobody took, and once
+/// that adds up to its buffer a later stream panics.
+fn finish(c: &mut Compress, block: &[u8]) -> Result<()> {
+    let mut rest = [0; 1024];
+    while !compress(c, block, &mut rest)? {}
+    Ok(())
 }
 
 #[cfg(test)]
@@ -211,6 +228,29 @@ mod tests {
 
     fn target(codec: Codec, window_bits: u8, plain: bool, framing: Framing) -> TargetCodec {
         TargetCodec { codec, level: 6, window_bits, packing: 1, framing, incompressible_plain: plain, max_share: 0 }
+    }
+
+    #[test]
+    fn blocks_that_do_not_shrink_leave_the_encoder_as_it_was() {
+        let mut seed = 1u64;
+        let mut noise = || {
+            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (seed >> 56) as u8
+        };
+        for (size, level) in [(512, 1), (512, 6), (4096, 6), (65536, 1), (65536, 9)] {
+            let mut encoder =
+                Encoder::new(TargetCodec { level, ..target(Codec::Deflate, 12, true, Framing::None) }).unwrap();
+            let mut out = Vec::new();
+            for _ in 0..(1 << 20) / size {
+                let block: Vec<u8> = std::iter::repeat_with(&mut noise).take(size).collect();
+                assert_eq!(encoder.encode(0, &block, &mut out).unwrap(), None);
+            }
+            let text = vec![b'A'; size];
+            assert!(encoder.encode(0, &text, &mut out).unwrap().is_some());
+            let mut back = vec![0; size];
+            Decoder::default().decode(&codec(Codec::Deflate, Framing::None), 0, &out, &mut back).unwrap();
+            assert!(back == text);
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::{Condvar, Mutex};
 
 use crate::error::{Error, Result};
 use crate::extent::Extent;
-use crate::job::{lock, wait};
+use crate::sync::{lock, wait};
 
 /// Batches that may wait; the pusher pauses beyond it. A batch is at most 4096 extents (230 KiB).
 const QUEUE: usize = 4;

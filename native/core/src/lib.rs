@@ -5,7 +5,9 @@
 //! it has ([`placement`]), passes the turn on and writes outside it. What was placed goes to a [`log`](mod@log), from
 //! which a writer in TypeScript makes tables. Nothing here knows a disk format or N-API.
 
+mod chunk;
 pub mod codec;
+pub mod config;
 pub mod dispenser;
 pub mod error;
 pub mod extent;
@@ -13,17 +15,21 @@ pub mod holes;
 pub mod job;
 pub mod layout;
 pub mod log;
+mod ops;
 pub mod placement;
 pub mod replay;
 pub mod ring;
 pub mod sequencer;
+mod shared;
 pub mod sink;
 pub mod source;
+mod sync;
 mod worker;
 pub mod zero;
 
+pub use config::Config;
 pub use error::{Error, ErrorKind, Result};
 pub use extent::{Extent, Kind};
-pub use job::{Config, Job, Outcome};
+pub use job::{Job, Outcome};
 pub use layout::Layout;
 pub use log::Log;

@@ -6,6 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Condvar, Mutex};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::sync::{lock, wait};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
@@ -33,7 +34,7 @@ pub struct Ring {
 impl Ring {
     /// Called by a worker.
     pub fn read(&self, buf: &mut [u8], file: u32, offset: u64) -> Result<()> {
-        let mut state = crate::job::lock(&self.state);
+        let mut state = lock(&self.state);
         let id = state.next_id;
         state.next_id = id.wrapping_add(1);
         let length = u32::try_from(buf.len()).map_err(|_| Error::internal("a read of 4 GiB or more"))?;
@@ -51,13 +52,13 @@ impl Ring {
             if state.closed {
                 return Err(Error::aborted());
             }
-            state = crate::job::wait(&self.answered, state);
+            state = wait(&self.answered, state);
         }
     }
 
     /// The next read to serve; none when the job is over. Blocks.
     pub fn next(&self) -> Option<Request> {
-        let mut state = crate::job::lock(&self.state);
+        let mut state = lock(&self.state);
         loop {
             if let Some(request) = state.asked.pop_front() {
                 return Some(request);
@@ -65,17 +66,17 @@ impl Ring {
             if state.closed {
                 return None;
             }
-            state = crate::job::wait(&self.asked, state);
+            state = wait(&self.asked, state);
         }
     }
 
     pub fn answer(&self, id: u32, bytes: std::result::Result<Vec<u8>, String>) {
-        crate::job::lock(&self.state).answers.insert(id, bytes);
+        lock(&self.state).answers.insert(id, bytes);
         self.answered.notify_all();
     }
 
     pub fn close(&self) {
-        crate::job::lock(&self.state).closed = true;
+        lock(&self.state).closed = true;
         self.asked.notify_all();
         self.answered.notify_all();
     }

@@ -3,11 +3,11 @@
 use std::sync::{Condvar, Mutex, MutexGuard};
 
 use crate::error::{Error, Result};
-use crate::job::{lock, wait};
 use crate::layout::Layout;
 use crate::log::{Log, SIDE, TABLE};
+use crate::ops::Ops;
 use crate::placement::{Placer, Stored};
-use crate::sink::Ops;
+use crate::sync::{lock, wait};
 
 /// Log entries at which the writer is woken, and at which placing waits for it.
 const WAKE: usize = 4096;

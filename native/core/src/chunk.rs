@@ -1,0 +1,144 @@
+//! One chunk of the virtual disk as the guest sees it: filled from its extents, and searched for zeros.
+
+use crate::codec::Decoder;
+use crate::dispenser::Unit;
+use crate::error::{Error, ErrorKind, Result};
+use crate::extent::{Extent, Kind};
+use crate::shared::Shared;
+use crate::zero;
+
+/// A worker's buffers for it, used again for every unit.
+pub struct GuestChunk {
+    /// Bytes outside `regions` are stale.
+    pub bytes: Vec<u8>,
+    /// Parts that hold bytes, widened to whole granules (or blocks, to be compressed) with zeros. Guest offsets.
+    regions: Vec<(u64, u64)>,
+    /// Parts of the regions that are not zero. Guest offsets.
+    pub runs: Vec<(u64, u64)>,
+    decoder: Decoder,
+    /// Stored bytes of one compressed unit, and one decoded unit that is only partly wanted.
+    stored: Vec<u8>,
+    unit: Vec<u8>,
+}
+
+impl GuestChunk {
+    pub fn new(size: u64) -> Self {
+        Self {
+            bytes: vec![0; size as usize],
+            regions: Vec::new(),
+            runs: Vec::new(),
+            decoder: Decoder::default(),
+            stored: Vec::new(),
+            unit: Vec::new(),
+        }
+    }
+
+    /// Brings the unit's bytes into the chunk.
+    pub fn fill(&mut self, job: &Shared, unit: &Unit, segments: &[Extent]) -> Result<()> {
+        let compress = job.layout.codec.is_some();
+        let grain = if compress { job.layout.block_size } else { job.granularity.max(1) };
+        // A block to be compressed goes on with zeros behind the end of the disk; plain bytes end there.
+        let limit = if compress { unit.start + job.chunk } else { unit.end };
+        // A read may begin inside a granule.
+        let floor = unit.start.max(job.map_start);
+        self.regions.clear();
+        let mut filled = unit.start;
+        for segment in segments {
+            let start = (segment.start - segment.start % grain).max(floor);
+            let end = segment.end().next_multiple_of(grain).min(limit);
+            match self.regions.last_mut() {
+                Some(last) if start <= last.1 => {
+                    zero_range(&mut self.bytes, unit.start, filled, segment.start);
+                    last.1 = end;
+                }
+                last => {
+                    if let Some(last) = last {
+                        zero_range(&mut self.bytes, unit.start, filled, last.1);
+                    }
+                    zero_range(&mut self.bytes, unit.start, start, segment.start);
+                    self.regions.push((start, end));
+                }
+            }
+            self.read_segment(job, unit, segment)?;
+            filled = segment.end();
+        }
+        if let Some(&(_, end)) = self.regions.last() {
+            zero_range(&mut self.bytes, unit.start, filled, end);
+        }
+        Ok(())
+    }
+
+    fn read_segment(&mut self, job: &Shared, unit: &Unit, segment: &Extent) -> Result<()> {
+        let at = (segment.start - unit.start) as usize;
+        let length = segment.length as usize;
+        match segment.kind {
+            Kind::Unallocated | Kind::Zero => self.bytes[at..at + length].fill(0),
+            Kind::Data => {
+                let source = job.source(segment.file)?;
+                source.read_exact(&mut self.bytes[at..at + length], segment.file, segment.offset)?;
+            }
+            Kind::Compressed => self.decode_segment(job, at, segment)?,
+        }
+        Ok(())
+    }
+
+    fn decode_segment(&mut self, job: &Shared, at: usize, segment: &Extent) -> Result<()> {
+        let source = job.source(segment.file)?;
+        let codec = source.codec.ok_or_else(|| Error::internal("a compressed extent in a file without a codec"))?;
+        let in_file = |e: Error| if e.offset.is_none() { e.in_file(segment.file, segment.offset) } else { e };
+        let (length, skip, unit) = (segment.length as usize, segment.skip as usize, codec.unit as usize);
+        if segment.skip + segment.length > codec.unit || segment.stored > 4 * codec.unit + 4096 {
+            return Err(Error::internal("a compressed extent larger than its unit"));
+        }
+        // `stored` is a bound: the file may end before it, and the stream may too.
+        let there = segment.stored.min(source.size.saturating_sub(segment.offset));
+        self.stored.resize(there.max(1) as usize, 0);
+        source.read_exact(&mut self.stored, segment.file, segment.offset)?;
+        let start = segment.start - segment.skip;
+        // Straight into the chunk where it fits: what it overwrites behind the segment is filled after it.
+        let direct = skip == 0 && at + unit <= self.bytes.len();
+        let out = if direct {
+            &mut self.bytes[at..at + unit]
+        } else {
+            self.unit.resize(unit, 0);
+            &mut self.unit[..]
+        };
+        match self.decoder.decode(&codec, start, &self.stored, out) {
+            Ok(n) if n >= skip + length => {}
+            // What does not decode and was cut short by the end of the file is missing, not damaged.
+            Ok(_) | Err(_) if there < segment.stored => return Err(cut_off(segment, source.size)),
+            Ok(n) => return Err(in_file(short(n, skip + length))),
+            Err(e) => return Err(in_file(e)),
+        }
+        if !direct {
+            self.bytes[at..at + length].copy_from_slice(&self.unit[skip..skip + length]);
+        }
+        Ok(())
+    }
+
+    /// Finds what is not zero, and returns how many guest bytes that is.
+    pub fn find_runs(&mut self, unit: &Unit, granularity: u64) -> u64 {
+        self.runs.clear();
+        for &(start, end) in &self.regions {
+            let bytes = &self.bytes[(start - unit.start) as usize..(end - unit.start) as usize];
+            zero::data_runs(bytes, start, granularity, &mut self.runs);
+        }
+        self.runs.iter().map(|(start, end)| end.min(&unit.end) - start.min(&unit.end)).sum()
+    }
+}
+
+fn short(got: usize, wanted: usize) -> Error {
+    Error::new(ErrorKind::Corrupt, format!("the compressed data decodes to {got} bytes of {wanted}"))
+}
+
+fn cut_off(segment: &Extent, size: u64) -> Error {
+    let what = format!("the compressed data at offset {} is cut off: the file ends at {size}", segment.offset);
+    Error::new(ErrorKind::Truncated, what).in_file(segment.file, segment.offset)
+}
+
+/// Zeroes guest bytes [from, to) of a chunk that begins at `base`; nothing where `to` is not beyond `from`.
+fn zero_range(chunk: &mut [u8], base: u64, from: u64, to: u64) {
+    if to > from {
+        chunk[(from - base) as usize..(to - base) as usize].fill(0);
+    }
+}

@@ -1,0 +1,28 @@
+//! What a job is made of.
+
+use std::sync::Arc;
+
+use crate::layout::Layout;
+use crate::ring::Ring;
+use crate::sink::Sink;
+use crate::source::Source;
+
+pub struct Config {
+    pub sources: Vec<Source>,
+    pub ring: Arc<Ring>,
+    /// The part of the virtual disk that the map covers; [0, size) but for reads.
+    pub map_start: u64,
+    pub map_end: u64,
+    pub layout: Layout,
+    pub sink: Sink,
+    /// Whether a writer takes the allocation log.
+    pub logging: bool,
+    /// Whether to note which blocks are stored.
+    pub scan: bool,
+    pub threads: usize,
+    /// Power of two. Raised to the largest block that is coded as a whole, on either side.
+    pub chunk: u64,
+    /// Power of two; 0: zeros are stored.
+    pub granularity: u64,
+    pub jitter_micros: u64,
+}
