@@ -47,6 +47,8 @@ export interface NativeJob {
   writeUpTo(end: number): Promise<Failure | null>;
   takeMemory(): Uint8Array;
   cancel(): void;
+  /** Lets go of the files; only `supply`, `refuse` and `cancel` may follow. */
+  close(): void;
   readonly done: number;
 }
 

@@ -60,43 +60,45 @@ function grainStream(start: number, input: Uint8Array, corrupt: (what: string) =
 
 /** The most bytes that {@link encodeBlock} writes for a block of `blockSize`. */
 export function encodedBound(codec: TargetCodec, blockSize: number): number {
-  return framingBytes(codec) + roomFor(codec, blockSize);
+  return framingBytes(codec) + storedBound(blockSize);
 }
 
 /**
  * Writes `block`, which begins at guest byte `start`, at the beginning of `out` in its stored form, framing included,
  * and returns that form's length; 0 where it should be stored plain.
  */
-export function encodeBlock(
-  zlib: Zlib,
-  codec: TargetCodec,
-  start: number,
-  block: Uint8Array,
-  out: Uint8Array,
-): number {
+export function encodeBlock(zlib: Zlib, codec: TargetCodec, start: number, block: Uint8Array, out: Uint8Array): number {
+  const { level, incompressible } = codec;
   const framing = framingBytes(codec);
-  const room = out.subarray(framing, framing + roomFor(codec, block.length));
-  const length = zlib.deflate(codec.name === 'deflate', codec.windowBits, codec.level, block, room);
-  if (length > 0) {
-    if (framing > 0) {
-      const marker = new DataView(out.buffer, out.byteOffset, GRAIN_MARKER);
-      marker.setBigUint64(0, BigInt(start / SECTOR), true);
-      marker.setUint32(8, length, true);
-    }
-    return framing + length;
-  }
-  if (length === 0 && codec.incompressible === 'plain') {
+  let length = deflate(zlib, codec, level, block, out.subarray(framing, framing + block.length - 1));
+  if (length === 0 && incompressible === 'plain') {
     return 0;
   }
-  const what = length === 0 ? 'needed more than its worst case' : `level ${codec.level}, window ${codec.windowBits}`;
-  throw new VdconvError('internal', `deflate: ${what}`);
+  if (length === 0) {
+    // Not as it is: the fastest levels let a block grow by an eighth, and readers have buffers for a few bytes more.
+    length = deflate(zlib, codec, 0, block, out.subarray(framing, framing + storedBound(block.length)));
+  }
+  if (framing > 0) {
+    const marker = new DataView(out.buffer, out.byteOffset, GRAIN_MARKER);
+    marker.setBigUint64(0, BigInt(start / SECTOR), true);
+    marker.setUint32(8, length, true);
+  }
+  return framing + length;
+}
+
+function deflate(zlib: Zlib, codec: TargetCodec, level: number, block: Uint8Array, room: Uint8Array): number {
+  const length = zlib.deflate(codec.name === 'deflate', codec.windowBits, level, block, room);
+  if (length < 0 || (length === 0 && level === 0)) {
+    throw new VdconvError('internal', `deflate: status ${length} (level ${level}, window ${codec.windowBits})`);
+  }
+  return length;
 }
 
 function framingBytes({ framing }: TargetCodec): number {
   return framing === 'grain-marker' ? GRAIN_MARKER : 0;
 }
 
-/** Stored plain unless it shrinks; otherwise room for deflate's worst case. */
-function roomFor({ incompressible }: TargetCodec, blockSize: number): number {
-  return incompressible === 'plain' ? blockSize - 1 : blockSize + Math.ceil(blockSize / 64) + 64;
+/** Room for a stream of stored blocks, which is deflate at level 0. */
+function storedBound(blockSize: number): number {
+  return blockSize + Math.ceil(blockSize / 64) + 64;
 }

@@ -16,6 +16,12 @@ export function corruptUnit(file: string | undefined, offset: number | undefined
   return new VdconvError('corrupt', `${what}${where}`, { file, offset });
 }
 
+/** The file ends inside a compressed unit. */
+export function cutOff(file: string, offset: number, size: number): VdconvError {
+  const what = `the compressed data at offset ${offset} is cut off: the file ends at ${size}`;
+  return new VdconvError('truncated', what, { file, offset });
+}
+
 export function cancelled(signal: AbortSignal | undefined): VdconvError {
   return new VdconvError('aborted', 'cancelled', { cause: signal?.reason });
 }

@@ -27,8 +27,6 @@ export function nativeEngine(): Engine {
 
 async function copy(addon: Addon, job: CopyJob): Promise<CopyResult> {
   const { sink, writer, options } = job;
-  const sequential = sink.kind === 'sequential' ? sink : undefined;
-  const ahead = sequential?.ahead;
   const native = newJob(addon, {
     ...commonConfig(addon, job.files, options),
     mapStart: 0,
@@ -37,28 +35,43 @@ async function copy(addon: Addon, job: CopyJob): Promise<CopyResult> {
     sink: sink.kind,
     ...(sink.kind === 'scan' ? {} : { sinkFd: sink.fd }),
     logging: writer !== undefined,
-    scan: sink.kind === 'scan' || ahead !== undefined,
+    scan: sink.kind === 'scan' || (sink.kind === 'sequential' && sink.ahead !== undefined),
   });
+  try {
+    return await runCopy(native, job);
+  } finally {
+    native.close();
+  }
+}
+
+async function runCopy(native: NativeJob, { files, map, virtualSize, layout, sink, writer, options }: CopyJob) {
+  const sequential = sink.kind === 'sequential' ? sink : undefined;
+  const ahead = sequential?.ahead;
   const name = sink.kind === 'scan' ? '' : sink.name;
   const put = (pieces: readonly Piece[]) => putPieces(native, pieces, name);
-  const drive = new Drive(native, job.files, name);
+  const drive = new Drive(native, files, name);
   if (sequential !== undefined) {
     put(sequential.front);
-    drive.check(await native.writeUpTo(job.layout.dataStart));
+    drive.check(await native.writeUpTo(layout.dataStart));
   }
-  const helpers = [pushMap(native, job.map), serveReads(native, job.files)];
+  const helpers = [pushMap(native, map), serveReads(native, files)];
   if (ahead !== undefined) {
     helpers.push(putAhead(native, ahead.pieces, put));
   }
   if (writer !== undefined) {
     helpers.push(takeAllocations(native, (entries) => put(writer.add(entries))));
   }
-  const { hostEnd, dataBytes, stored } = await drive.run(options, job.virtualSize, helpers);
+  const { hostEnd, dataBytes, stored } = await drive.run(options, virtualSize, helpers);
   const rest = writer?.finish(hostEnd) ?? { pieces: [], size: ahead?.size ?? hostEnd };
   // A stream's front is out already.
-  put(sequential === undefined ? rest.pieces : rest.pieces.filter((p) => p.offset >= job.layout.dataStart));
+  put(sequential === undefined ? rest.pieces : rest.pieces.filter((p) => p.offset >= layout.dataStart));
   if (sequential !== undefined) {
-    drive.check(await native.writeUpTo(rest.size));
+    const failure = await native.writeUpTo(rest.size);
+    if (ahead !== undefined && failure?.code === 'internal') {
+      // The stream cannot go back: tables were foreseen where now data is.
+      throw sourceChanged(files[0]?.source.name);
+    }
+    drive.check(failure);
   }
   return { hostEnd, size: rest.size, dataBytes, ...(stored === undefined ? {} : { stored }) };
 }
@@ -79,8 +92,12 @@ async function read(
     logging: false,
     scan: false,
   });
-  await new Drive(native, files, '').run({}, length, [pushMap(native, map), serveReads(native, files)]);
-  return native.takeMemory();
+  try {
+    await new Drive(native, files, '').run({}, length, [pushMap(native, map), serveReads(native, files)]);
+    return native.takeMemory();
+  } finally {
+    native.close();
+  }
 }
 
 function* replay(addon: Addon, layout: Layout, stored: Uint8Array): ReturnType<Engine['replay']> {

@@ -62,7 +62,7 @@ export async function writeReference(path: string, disk: ModelDisk, size = disk.
 /** The format's name for qemu-img: ours, or one of its other names. */
 export async function qemuName(format: string): Promise<string> {
   qemuFormats ??= promisify(execFile)('qemu-img', ['--help']).then(
-    ({ stdout }) => /^Supported formats:(.*(?:\n .*)*)/m.exec(stdout)?.[1]?.trim().split(/\s+/) ?? [],
+    ({ stdout }) => /^Supported (?:image )?formats:\s*((?:.+\n)*)/m.exec(stdout)?.[1]?.split(/\s+/) ?? [],
   );
   const known = await qemuFormats;
   const found = FORMATS.find(({ name }) => name === format);

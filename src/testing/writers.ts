@@ -25,7 +25,7 @@ export type TargetOptions = Record<string, OptionValue>;
 /** Any options that the writer takes, each of them given or left out. */
 export function anyOptions({ format, compress }: WriterKind): fc.Arbitrary<TargetOptions> {
   const values = Object.fromEntries(format.options.map((spec) => [spec.key, fc.constantFrom(...legalValues(spec))]));
-  const any = fc.record(values, { requiredKeys: [] });
+  const any = fc.record(values, { requiredKeys: [] }) as fc.Arbitrary<TargetOptions>;
   // Some options exclude compression; none may exclude a plain image.
   return compress ? any.filter((options) => planTakes(format, options, compress)) : any;
 }
