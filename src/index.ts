@@ -11,18 +11,25 @@ import { loadEngine } from './engine/engine.ts';
 
 export { type ErrorCode, escapeText, VdconvError } from './base/errors.ts';
 export { formatSize, parseSize } from './base/units.ts';
+export { compare } from './ops/compare.ts';
 export { convert } from './ops/convert.ts';
 export { formats } from './ops/formats.ts';
 export { info } from './ops/info.ts';
+export { map } from './ops/map.ts';
 export { open } from './ops/open.ts';
 export type {
+  ComparedImage,
+  CompareOptions,
+  CompareResult,
   ConvertOptions,
   ConvertResult,
   DiskImage,
   FormatSummary,
   ImageInfo,
+  MapEntry,
   OpenOptions,
   Progress,
+  RangeOptions,
 } from './ops/types.ts';
 
 /** The version of this package. */

@@ -112,6 +112,8 @@ describe('what it says about itself', () => {
       [['help'], 'vdconv converts virtual machine disk images between formats.'],
       [['convert', '--help'], 'vdconv convert makes a new disk image with the content of another one.'],
       [['info', '-h'], 'vdconv info says what a disk image is: format, sizes, what it refers to.'],
+      [['map', '-h'], "vdconv map says where each byte of an image's virtual disk lies."],
+      [['compare', '-h'], 'vdconv compare says whether two images hold the same virtual disk.'],
     ] as const) {
       const { status, stdout, stderr } = vdconv(...args);
       expect([status, stderr]).toEqual([0, '']);
@@ -233,7 +235,10 @@ describe('exit status 2: usage', () => {
   it.each([
     [[], 'nothing to do: name an image to read and a file to write; see vdconv --help'],
     [['disk.vmdk'], 'OUT is missing; see vdconv convert --help'],
-    [['chekc'], "'chekc' is no command (convert, info), and OUT is missing for an image; see vdconv --help"],
+    [
+      ['chekc'],
+      "'chekc' is no command (compare, convert, info, map), and OUT is missing for an image; see vdconv --help",
+    ],
     [['convert', '--bogus', 'a', 'b'], "unknown option '--bogus'; see vdconv convert --help"],
     [['info'], 'IMAGE is missing; see vdconv info --help'],
     [['info', 'a', 'b'], "one argument too many: 'b'; see vdconv info --help"],

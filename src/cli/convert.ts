@@ -3,10 +3,10 @@ import { type ConvertOptions, convert, parseSize } from '../index.ts';
 import { type Arguments, type Flag, parseFlags } from './flags.ts';
 import { convertHelp, targetOptionHelp } from './help.ts';
 import { printNotes, printResult } from './print.ts';
-import { type ProgressStyle, progressView } from './progress.ts';
+import { openProgress, PROGRESS_FLAGS } from './progress-flags.ts';
 import type { Stop } from './signals.ts';
 import { parseTargetOptions } from './target-options.ts';
-import { allowedDirectories, choice, operands, wholeNumber } from './values.ts';
+import { allowedDirectories, operands, wholeNumber } from './values.ts';
 
 const NAME = 'convert';
 
@@ -24,6 +24,7 @@ export const FLAGS: readonly Flag[] = [
   { name: 'compress-level', value: 'N', help: '1 (fast) to 9 (small); implies -c' },
   { name: 'S', value: 'SIZE', help: 'leave out runs of zeros of this size; 0 stores them all; default 4k' },
   { name: 'm', value: 'N', help: 'worker threads; default: one per CPU' },
+  { name: 'r', value: 'RATE', help: 'read and write no more than RATE bytes of data per second' },
   { name: 'force', help: 'replace OUT if it exists, once the new file is complete' },
   {
     name: 'allow-references',
@@ -32,12 +33,7 @@ export const FLAGS: readonly Flag[] = [
     help: "follow backing files, parents and extents to files beneath DIR; default DIR: IN's own directory. May be repeated",
   },
   { name: 'no-sync', help: 'do not wait until OUT is safely on the disk' },
-  { name: 'p', help: 'show progress; the same as --progress=bar' },
-  {
-    name: 'progress',
-    value: 'bar|none|json',
-    help: 'default: bar when standard error is a terminal; json: one object a line on standard error',
-  },
+  ...PROGRESS_FLAGS,
   { name: 'q', help: 'print nothing but errors' },
   { name: 'help', alias: 'h', help: 'this text' },
   // qemu-img's flags that ask for what vdconv does anyway, or that change nothing in the result.
@@ -59,14 +55,12 @@ export async function runConvert(argv: readonly string[], stop: Stop): Promise<v
     return;
   }
   const [source, target] = operands(args, NAME, ['IN', 'OUT']) as [string, string];
-  const style = progressStyle(args);
   const options = convertOptions(args, source);
-  const view = await progressView(style, process.stderr);
+  const view = await openProgress(args, NAME);
   const work = convert(source, target, { ...options, signal: stop.signal, onProgress: view.update });
   const result = await work.finally(view.end);
-  if (style === 'json') {
-    process.stderr.write(`${JSON.stringify({ result })}\n`);
-  } else if (!args.has('q')) {
+  view.result(result);
+  if (view.style !== 'json' && !args.has('q')) {
     process.stderr.write(printNotes(result.notes) + printResult(result));
   }
 }
@@ -74,6 +68,7 @@ export async function runConvert(argv: readonly string[], stop: Stop): Promise<v
 export function convertOptions(args: Arguments, source: string): ConvertOptions {
   const level = wholeNumber(args, NAME, 'compress-level');
   const granularity = args.text('S');
+  const rate = args.text('r');
   return {
     format: args.text('f'),
     targetFormat: args.text('O'),
@@ -82,20 +77,9 @@ export function convertOptions(args: Arguments, source: string): ConvertOptions 
     compressLevel: level,
     zeroGranularity: granularity === undefined ? undefined : parseSize(granularity, '-S'),
     threads: wholeNumber(args, NAME, 'm'),
+    rate: rate === undefined ? undefined : parseSize(rate, '-r'),
     force: args.has('force'),
     allowReferences: allowedDirectories(args, source),
     noSync: args.has('no-sync'),
   };
-}
-
-/** What was asked for by name comes first, then -q, then what standard error is. */
-function progressStyle(args: Arguments): ProgressStyle {
-  const asked = choice(args, NAME, 'progress', ['bar', 'none', 'json']);
-  if (asked !== undefined) {
-    return asked;
-  }
-  if (args.has('p')) {
-    return 'bar';
-  }
-  return args.has('q') || !process.stderr.isTTY ? 'none' : 'bar';
 }

@@ -23,6 +23,9 @@ export type StopSignal = keyof typeof SIGNAL_STATUS;
 
 export const SIGPIPE_STATUS = 141;
 
+/** `compare`: two disks that differ, which is an answer and no failure. */
+export const DIFFERENT_STATUS = 1;
+
 /** @param stopped the signal that made the work stop, if one did. */
 export function exitStatus(error: unknown, stopped?: StopSignal): number {
   if (!(error instanceof VdconvError)) {

@@ -28,6 +28,7 @@ describe('the options of convert', () => {
     ],
     ['-oa=1,b=2 a b', { targetOptions: { a: '1', b: '2' } }],
     ['--compress-level 9 a b', { compress: true, compressLevel: 9 }],
+    ['-r 10M a b', { rate: 10485760 }],
     ['--compress-level=9 a b', { compress: true, compressLevel: 9 }],
     ['-S 0 a b', { zeroGranularity: 0 }],
     ['-S64k a b', { zeroGranularity: 65536 }],

@@ -81,11 +81,13 @@ Usage:
   vdconv IN OUT                    convert; formats by content and by OUT's name
   vdconv convert [options] IN OUT  convert with options: vdconv convert --help
   vdconv info [options] IMAGE      what an image is: vdconv info --help
+  vdconv map [options] IMAGE       where its bytes lie: vdconv map --help
+  vdconv compare [options] A B     is it the same disk: vdconv compare --help
 
 Examples:
   vdconv disk.vmdk disk.qcow2
   vdconv convert -c disk.img small.qcow2
-  vdconv info --output=json disk.vmdk
+  vdconv compare disk.vmdk disk.qcow2
 
 Formats:
 ${columns(formatRows())}
@@ -111,7 +113,7 @@ Sizes take k, M, G and T, 1024-based: 64k is 65536.
 
 Examples:
   vdconv convert disk.vmdk disk.qcow2
-  vdconv convert -O vmdk -o subformat=streamOptimized disk.qcow2 disk.vmdk
+  vdconv convert -c disk.qcow2 stream-optimized.vmdk
   vdconv convert --allow-references -c snapshot.qcow2 whole.qcow2
 
 Formats:

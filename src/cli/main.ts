@@ -6,8 +6,10 @@ import { type Stop, stopOnSignals } from './signals.ts';
 import { guardStreams } from './streams.ts';
 
 const COMMANDS: Readonly<Record<string, (argv: readonly string[], stop: Stop) => Promise<void>>> = {
+  compare: async (argv, stop) => (await import('./compare.ts')).runCompare(argv, stop),
   convert: async (argv, stop) => (await import('./convert.ts')).runConvert(argv, stop),
   info: async (argv, stop) => (await import('./info.ts')).runInfo(argv, stop),
+  map: async (argv, stop) => (await import('./map.ts')).runMap(argv, stop),
 };
 
 async function run(argv: readonly string[], stop: Stop): Promise<void> {
@@ -28,7 +30,8 @@ async function run(argv: readonly string[], stop: Stop): Promise<void> {
     return command(rest, stop);
   }
   if (rest.length === 0 && /^[a-z-]+$/.test(first)) {
-    throw usageError('', `'${escapeText(first)}' is no command (convert, info), and OUT is missing for an image`);
+    const commands = Object.keys(COMMANDS).join(', ');
+    throw usageError('', `'${escapeText(first)}' is no command (${commands}), and OUT is missing for an image`);
   }
   await COMMANDS.convert?.(argv, stop);
 }

@@ -3,10 +3,14 @@ import { type ConvertResult, escapeText, formatSize, type ImageInfo } from '../i
 
 /** JSON that is safe on a terminal: besides what JSON escapes, whatever {@link escapeText} would. */
 export function printJson(value: unknown): string {
-  const json = JSON.stringify(value, null, 2).replace(/[^\n -~]/g, (c) =>
+  return `${safeJson(value, 2)}\n`;
+}
+
+/** @param indent absent: one line. */
+export function safeJson(value: unknown, indent?: number): string {
+  return JSON.stringify(value, null, indent).replace(/[^\n -~]/g, (c) =>
     escapeText(c) === c ? c : `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,
   );
-  return `${json}\n`;
 }
 
 /** `in.vmdk (vmdk, 8 GiB) -> out.qcow2 (qcow2, 2.1 GiB on disk) in 1.2 s`. */

@@ -1,10 +1,12 @@
-/** How a conversion shows that it moves: a bar on a terminal, lines of JSON for programs, or nothing. */
+/** How long work shows that it moves: a bar on a terminal, lines of JSON for programs, or nothing. */
 import { formatSize, type Progress } from '../index.ts';
 
 export type ProgressStyle = 'bar' | 'none' | 'json';
 
 export interface ProgressView {
   update(progress: Progress): void;
+  /** What came of it, for programs that read the progress. */
+  result(result: unknown): void;
   /** Takes what is on the terminal away; to be called before anything else is printed. */
   end(): void;
 }
@@ -14,15 +16,29 @@ export type ProgressStream = Pick<NodeJS.WriteStream, 'write'> & { isTTY?: boole
 
 export async function progressView(style: ProgressStyle, stream: ProgressStream): Promise<ProgressView> {
   if (style === 'none') {
-    return { update() {}, end() {} };
+    return { update() {}, result() {}, end() {} };
   }
   if (style === 'json') {
-    return {
-      update: ({ done, total }) => void stream.write(`${JSON.stringify({ done, total })}\n`),
-      end() {},
-    };
+    return jsonLines((line) => void stream.write(line));
   }
   return stream.isTTY === true ? terminalBar(stream) : percentLines(stream);
+}
+
+/** `{"done":…,"total":…}` a line, at last `{"result":…}`. */
+export function jsonLines(write: (line: string) => void): ProgressView {
+  return {
+    update: ({ done, total }) => write(`${JSON.stringify({ done, total })}\n`),
+    result: (result) => write(`${JSON.stringify({ result })}\n`),
+    end() {},
+  };
+}
+
+export function bothViews(...views: [ProgressView, ProgressView]): ProgressView {
+  return {
+    update: (progress) => views.forEach((view) => void view.update(progress)),
+    result: (result) => views.forEach((view) => void view.result(result)),
+    end: () => views.forEach((view) => void view.end()),
+  };
 }
 
 async function terminalBar(stream: ProgressStream): Promise<ProgressView> {
@@ -42,6 +58,7 @@ async function terminalBar(stream: ProgressStream): Promise<ProgressView> {
       bar.curr = done;
       bar.render({ size: formatSize(total) });
     },
+    result() {},
     end() {
       bar?.terminate();
       bar = undefined;
@@ -60,6 +77,7 @@ function percentLines(stream: ProgressStream): ProgressView {
         next = percent - (percent % 10) + 10;
       }
     },
+    result() {},
     end() {},
   };
 }

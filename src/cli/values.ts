@@ -38,11 +38,13 @@ export function choice<T extends string>(
   return found;
 }
 
-/** `--allow-references` without a value means the directory of the image itself. */
-export function allowedDirectories(args: Arguments, image: string): true | string[] | undefined {
+/** `--allow-references` without a value means the directory of each image itself. */
+export function allowedDirectories(args: Arguments, ...images: readonly string[]): true | string[] | undefined {
   const given = args.all('allow-references');
   if (given.length === 0) {
     return undefined;
   }
-  return given.every((directory) => directory === '') ? true : given.map((directory) => directory || dirname(image));
+  return given.every((directory) => directory === '')
+    ? true
+    : given.flatMap((directory) => directory || images.map((image) => dirname(image)));
 }

@@ -94,6 +94,8 @@ export interface WriteRequest {
   virtualSize: number;
   /** Every key of the format's options, defaults filled in. */
   options: Readonly<Record<string, OptionValue>>;
+  /** The keys that the user set; a format may choose another default where -c asks for it. Absent: all of them. */
+  given?: ReadonlySet<string>;
   compress: boolean;
   /** 1 to 9; undefined: the format's default. */
   level?: number | undefined;

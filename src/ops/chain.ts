@@ -12,15 +12,21 @@ import { checked } from '../map/checked.ts';
 import type { DataFile } from '../map/data-file.ts';
 import type { BlockMap } from '../map/extents.ts';
 import { overlay } from '../map/overlay.ts';
+import { throwIfAborted } from './abort.ts';
+import { checkParent } from './parent.ts';
 import { readSample } from './sample.ts';
 import type { OpenOptions } from './types.ts';
+import { Uses } from './uses.ts';
 
 /** Layers above and including the last; qemu has no limit and runs out of descriptors. */
 const MAX_LAYERS = 64;
 /** VHDX's own limit, and far beyond any real disk. */
 const MAX_VIRTUAL_SIZE = 64 * TiB;
 
-interface Layer {
+/** What opening takes of the engine: where files have holes. */
+type Holes = Pick<Engine, 'dataRuns'>;
+
+export interface Layer {
   source: ByteSource;
   image: Image;
 }
@@ -30,10 +36,13 @@ export class Chain {
   readonly layers: readonly Layer[];
   /** The data files of all layers, top first: what the merged map's `file` counts. */
   readonly dataFiles: readonly DataFile[];
+  /** Whatever reads while the caller may close. */
+  readonly uses: Uses;
 
   constructor(layers: readonly Layer[]) {
     this.layers = layers;
     this.dataFiles = layers.flatMap(({ image }) => image.dataFiles);
+    this.uses = new Uses(layers[0]?.source.name ?? '');
   }
 
   get top(): Layer {
@@ -49,6 +58,23 @@ export class Chain {
     return mapFrom(this.layers, 0, start, end);
   }
 
+  /** The guest's bytes of a range within the disk; `map` stands in for {@link extents} of it. */
+  async read(engine: Engine, start: number, length: number, map?: BlockMap): Promise<Uint8Array> {
+    const range = map ?? this.extents(start, start + length);
+    return this.uses.run(() => engine.read(this.dataFiles, range, start, length));
+  }
+
+  /** Why reading failed: what is missing or broken in a file that changed meanwhile was not so when it was opened. */
+  async reasonOf(error: unknown): Promise<unknown> {
+    if (!(error instanceof VdconvError && ['truncated', 'corrupt', 'read'].includes(error.code))) {
+      return error;
+    }
+    return this.assertUnchanged().then(
+      () => error,
+      (changed: unknown) => changed,
+    );
+  }
+
   /** Throws `changed` where a file is no longer what it was when it was opened. */
   async assertUnchanged(): Promise<void> {
     for (const source of this.#sources()) {
@@ -56,7 +82,9 @@ export class Chain {
     }
   }
 
+  /** Waits for reads that are under way. */
   async close(): Promise<void> {
+    await this.uses.close();
     await Promise.all([...this.#sources()].map((source) => source.close()));
   }
 
@@ -75,16 +103,16 @@ function mapFrom(layers: readonly Layer[], index: number, start: number, end: nu
 }
 
 /** Opens an image and, as far as `options` allow, the layers below it. */
-export async function openChain(path: string, options: OpenOptions, engine: Engine): Promise<Chain> {
+export async function openChain(path: string, options: OpenOptions, engine: Holes): Promise<Chain> {
   return openLayers(path, options, engine, true);
 }
 
 /** Opens the image alone: what `info` shows needs no other file. */
-export async function openTop(path: string, options: OpenOptions, engine: Engine): Promise<Chain> {
+export async function openTop(path: string, options: OpenOptions, engine: Holes): Promise<Chain> {
   return openLayers(path, options, engine, false);
 }
 
-async function openLayers(path: string, options: OpenOptions, engine: Engine, follow: boolean): Promise<Chain> {
+async function openLayers(path: string, options: OpenOptions, engine: Holes, follow: boolean): Promise<Chain> {
   const files = { dataRuns: engine.dataRuns };
   const { allowReferences } = options;
   const gate =
@@ -96,10 +124,14 @@ async function openLayers(path: string, options: OpenOptions, engine: Engine, fo
   try {
     let format = options.format;
     for (;;) {
-      options.signal?.throwIfAborted();
+      throwIfAborted(options.signal);
       const layer: Layer = { source: opened, image: await openImage(opened, format, gate) };
       opened = undefined;
+      const child = layers.at(-1);
       layers.push(layer);
+      if (child !== undefined) {
+        checkParent(child.image, child.source.name, layer.image, layer.source.name);
+      }
       const parent: Reference | undefined = layer.image.parent;
       if (!follow || parent === undefined) {
         return new Chain(layers);

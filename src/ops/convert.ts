@@ -1,24 +1,56 @@
 /** `convert`: one image in, a new one out. */
 import { performance } from 'node:perf_hooks';
 import { escapeText, VdconvError } from '../base/errors.ts';
-import { isPowerOfTwo, MiB } from '../base/units.ts';
-import type { CopyOptions, Engine } from '../engine/contract.ts';
+import type { Engine } from '../engine/contract.ts';
 import { loadEngine } from '../engine/engine.ts';
 import type { WritePlan } from '../formats/format.ts';
 import { identityOfPath, sameFile } from '../io/file-identity.ts';
 import { identityOf, openFileSource } from '../io/file-source.ts';
 import { createOutput } from '../io/output.ts';
-import { type BlockMap, Kind } from '../map/extents.ts';
-import { uniform } from '../map/uniform.ts';
+import { cancelled, throwIfAborted } from './abort.ts';
 import { type Chain, openChain } from './chain.ts';
+import { checkStream, STREAM, writeStream } from './convert-stream.ts';
+import { checkOptions, copyJob, type Written } from './copy-job.ts';
 import { planTarget, targetFormat } from './target.ts';
 import type { ConvertOptions, ConvertResult } from './types.ts';
 
 /**
- * Converts `source` into a new image `target`. The target appears under its name only when it is complete; on any
- * failure it is as it was. Throws VdconvError; see {@link ErrorCode} for what its code says.
+ * Converts `source` into a new image.
+ *
+ * A `target` that is a path appears under its name only when it is complete; on any failure it is as it was. A
+ * `WritableStream` gets the bytes that the file would have, at its own speed: it is closed after the last one and aborted
+ * on any failure. `raw` goes to it as it is read; every other format is first made in a temporary file in
+ * `options.spool`, so it takes that much space and its first byte comes late.
+ *
+ * Throws VdconvError: `usage`, `exists` or `write` for the target, what `open` throws for the source, `changed` where the
+ * source changed meanwhile, `limit`, `aborted`.
  */
-export async function convert(source: string, target: string, options: ConvertOptions = {}): Promise<ConvertResult> {
+export async function convert(
+  source: string,
+  target: string | WritableStream<Uint8Array>,
+  options: ConvertOptions = {},
+): Promise<ConvertResult> {
+  if (typeof target === 'string') {
+    return run(source, target, options, (engine, chain, plan) => writeFile(engine, chain, plan, target, options));
+  }
+  checkStream(target);
+  try {
+    return await run(source, STREAM, options, (engine, chain, plan) =>
+      writeStream(engine, chain, plan, target, options),
+    );
+  } catch (error) {
+    // Where it has already failed by itself there is nothing to abort.
+    target.abort(error).catch(() => {});
+    throw error;
+  }
+}
+
+async function run(
+  source: string,
+  target: string,
+  options: ConvertOptions,
+  write: (engine: Engine, chain: Chain, plan: WritePlan) => Promise<Written>,
+): Promise<ConvertResult> {
   const begun = performance.now();
   checkOptions(options);
   const format = targetFormat(target, options);
@@ -26,9 +58,8 @@ export async function convert(source: string, target: string, options: ConvertOp
   try {
     const chain = await openChain(source, options, engine);
     try {
-      await refuseSameFile(chain, target);
       const plan = planTarget(target, chain.virtualSize, options);
-      const { output, size, dataBytes } = await write(engine, chain, plan, target, options);
+      const { size, dataBytes, allocatedSize } = await write(engine, chain, plan);
       return {
         source: { filename: source, format: chain.top.image.format, virtualSize: chain.virtualSize },
         target: {
@@ -36,13 +67,15 @@ export async function convert(source: string, target: string, options: ConvertOp
           format: format.name,
           virtualSize: plan.virtualSize,
           fileSize: size,
-          allocatedSize: await allocatedSize(output.name),
+          allocatedSize,
         },
         dataBytes,
         notes: [...notesOf(chain), ...plan.notes],
         engine: engine.name,
         seconds: (performance.now() - begun) / 1000,
       };
+    } catch (error) {
+      throw await chain.reasonOf(error);
     } finally {
       await chain.close();
     }
@@ -52,60 +85,28 @@ export async function convert(source: string, target: string, options: ConvertOp
   }
 }
 
-function cancelled(cause: unknown): VdconvError {
-  return cause instanceof VdconvError && cause.code === 'aborted'
-    ? cause
-    : new VdconvError('aborted', 'cancelled', { cause });
-}
-
-async function write(engine: Engine, chain: Chain, plan: WritePlan, target: string, options: ConvertOptions) {
+async function writeFile(
+  engine: Engine,
+  chain: Chain,
+  plan: WritePlan,
+  target: string,
+  options: ConvertOptions,
+): Promise<Written> {
+  await refuseSameFile(chain, target);
   const output = await createOutput(target, { force: options.force, noSync: options.noSync });
   try {
     const { size, dataBytes } = await engine.copy({
-      files: chain.dataFiles,
-      map: padded(chain, plan.virtualSize),
-      virtualSize: plan.virtualSize,
-      layout: plan.layout,
+      ...copyJob(chain, plan, options),
       sink: { kind: 'file', fd: output.fd, name: target },
-      writer: plan.writer(),
-      options: copyOptions(options),
     });
     await chain.assertUnchanged();
     await output.truncate(size);
-    options.signal?.throwIfAborted();
+    throwIfAborted(options.signal);
     await output.commit();
-    return { output, size, dataBytes };
+    return { size, dataBytes, allocatedSize: await allocatedSizeOf(target) };
   } finally {
     // After a commit this does nothing.
     output.discard();
-  }
-}
-
-/** The guest's bytes, and zeros up to the size that the target's unit forces. */
-async function* padded(chain: Chain, virtualSize: number): BlockMap {
-  yield* chain.extents(0, chain.virtualSize);
-  if (virtualSize > chain.virtualSize) {
-    yield* uniform(chain.virtualSize, virtualSize, Kind.zero);
-  }
-}
-
-function copyOptions(options: ConvertOptions): CopyOptions {
-  const { onProgress } = options;
-  return {
-    threads: options.threads,
-    zeroGranularity: options.zeroGranularity,
-    signal: options.signal,
-    onProgress: onProgress && ((done, total) => onProgress({ done, total })),
-  };
-}
-
-function checkOptions({ threads, zeroGranularity }: ConvertOptions): void {
-  if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1 && threads <= 64)) {
-    throw new VdconvError('usage', `${threads} threads: must be a whole number from 1 to 64`);
-  }
-  const fits = (n: number) => n === 0 || (isPowerOfTwo(n) && n >= 512 && n <= MiB);
-  if (zeroGranularity !== undefined && !fits(zeroGranularity)) {
-    throw new VdconvError('usage', `zero granularity ${zeroGranularity}: must be 0 or a power of two from 512 to 1M`);
   }
 }
 
@@ -135,7 +136,7 @@ function notesOf(chain: Chain): string[] {
   return notes;
 }
 
-async function allocatedSize(path: string): Promise<number | null> {
+async function allocatedSizeOf(path: string): Promise<number | null> {
   const file = await openFileSource(path);
   await file.close();
   return file.allocatedSize;

@@ -32,7 +32,9 @@ export function planTarget(target: string, virtualSize: number, options: Convert
   if (level !== undefined && !(Number.isInteger(level) && level >= 1 && level <= 9)) {
     throw new VdconvError('usage', `compression level ${level}: must be a whole number from 1 to 9`);
   }
-  return format.plan({ virtualSize, options: optionValues(format, options.targetOptions ?? {}), compress, level });
+  const said = options.targetOptions ?? {};
+  const given = new Set(Object.keys(said).filter((key) => said[key] !== undefined));
+  return format.plan({ virtualSize, options: optionValues(format, said), given, compress, level });
 }
 
 function optionValues(

@@ -1,6 +1,7 @@
 /** What the operations take and return: the shapes that the library exports and the command line prints. */
 import type { Reference } from '../io/types.ts';
 
+/** How an image is to be opened. */
 export interface OpenOptions {
   /** Source format; default: by content. `raw` is never probed further when it is said here. */
   format?: string | undefined;
@@ -8,6 +9,15 @@ export interface OpenOptions {
    * Follow references to other files beneath these directories (`true`: the image's own directory). Default: refuse.
    */
   allowReferences?: boolean | readonly string[] | undefined;
+  /** Ends the operation with VdconvError `aborted`. */
+  signal?: AbortSignal | undefined;
+}
+
+/** A part of the virtual disk, in bytes: [start, end). Default: all of it. */
+export interface RangeOptions {
+  start?: number | undefined;
+  end?: number | undefined;
+  /** Ends the loop or the stream with VdconvError `aborted`. */
   signal?: AbortSignal | undefined;
 }
 
@@ -18,9 +28,82 @@ export interface DiskImage {
   /** Bytes that the guest sees. */
   readonly virtualSize: number;
   readonly info: ImageInfo;
-  /** The guest's bytes at [offset, offset + length). Throws `usage` outside the disk. */
-  read(offset: number, length: number): Promise<Uint8Array>;
+  /**
+   * The guest's bytes at [offset, offset + length), all in memory. Throws `usage` outside the disk and after the close,
+   * `read`, `truncated` or `corrupt` where the image does not give them, `aborted`.
+   */
+  read(offset: number, length: number, options?: { signal?: AbortSignal | undefined }): Promise<Uint8Array>;
+  /** What `map` gives, of one range: borders cut extents. Throws `usage` outside the disk, else as {@link read}. */
+  extents(range?: RangeOptions): AsyncGenerator<MapEntry, void, undefined>;
+  /**
+   * The guest's bytes as a byte stream, in pieces of a few MiB. Back-pressure holds: a piece is read when the one before
+   * was taken, none is read ahead. Errors as {@link read} does, and with `changed` at its end where the image changed
+   * meanwhile. Close the image after the stream has ended or was cancelled.
+   */
+  stream(range?: RangeOptions): ReadableStream<Uint8Array>;
+  /** Waits for reads that are under way; may be called again. */
   close(): Promise<void>;
+}
+
+/**
+ * One extent of a virtual disk, as `vdconv map --output=json` prints it. To rebuild the disk: `data` is `length` bytes of
+ * `file` at `offset`; `compressed` is one unit, of which bytes [skip, skip + length) of the decoded content are meant;
+ * the other two kinds are zeros.
+ */
+export interface MapEntry {
+  /** Guest offset and length in bytes: each entry begins where the one before ended. */
+  start: number;
+  length: number;
+  /** `zero`: some layer says zeros. `unallocated`: no layer says anything. Both read as zeros. */
+  kind: 'data' | 'compressed' | 'zero' | 'unallocated';
+  /** The layer that decides, 0 at the top. For `unallocated` the lowest one, also where it is shorter than the disk. */
+  depth: number;
+  /** `data`, `compressed`: the file that holds the bytes, which may be a layer's or an extent file. */
+  file?: string;
+  /** `data`: of the first byte in the file. `compressed`: of the stored unit, framing included. */
+  offset?: number;
+  /**
+   * `compressed`: the unit takes at most so many bytes from `offset`. A bound where the format does not record the
+   * length: the codec ends its stream, with `grain-marker` the marker says the length, and the file may end before.
+   */
+  storedLength?: number;
+  /** `compressed`: decoded bytes before `start`; not 0 where a layer above hides the beginning of the unit. */
+  skip?: number;
+  /** `compressed`: RFC 1951 or RFC 1950. */
+  codec?: 'deflate' | 'zlib';
+  /** `compressed`: `grain-marker` is VMDK's 12 bytes before the stream (u64 sector, u32 length of the stream, both LE). */
+  framing?: 'none' | 'grain-marker';
+}
+
+/** What {@link compare} is to do. */
+export interface CompareOptions {
+  /** Formats; default: by content. */
+  formatA?: string | undefined;
+  formatB?: string | undefined;
+  /** Sizes that differ are a difference; default: the rest of the longer disk must be zeros. Allocation is not compared. */
+  strict?: boolean | undefined;
+  /** As in {@link OpenOptions}; a list holds for both images, `true` means for each its own directory. */
+  allowReferences?: OpenOptions['allowReferences'];
+  signal?: AbortSignal | undefined;
+  onProgress?: ((progress: Progress) => void) | undefined;
+}
+
+export interface ComparedImage {
+  filename: string;
+  format: string;
+  virtualSize: number;
+}
+
+/** `vdconv compare --output=json` prints exactly this. */
+export interface CompareResult {
+  identical: boolean;
+  /** Guest offset of the first byte that differs. Absent: none does (with `strict`, the sizes may). */
+  firstDifference?: number;
+  /** Guest bytes read, both images together: less than the sizes where maps tell of zeros. */
+  bytesRead: number;
+  a: ComparedImage;
+  b: ComparedImage;
+  seconds: number;
 }
 
 /** `vdconv info --output=json` prints exactly this. */
@@ -39,6 +122,7 @@ export interface ImageInfo {
   references: (Pick<Reference, 'kind' | 'name'> & { format?: string; resolved?: string })[];
   snapshots: { id: string; name: string; virtualSize?: number }[];
   encrypted: boolean;
+  /** The format as such stores its data compressed. QCOW2 decides it cluster by cluster: false, `map` tells. */
   compressed: boolean;
   dirty: boolean;
   /** One sentence each, for people. */
@@ -47,8 +131,9 @@ export interface ImageInfo {
   details: Record<string, unknown>;
 }
 
+/** What {@link convert} is to do. */
 export interface ConvertOptions extends OpenOptions {
-  /** Target format; default: by the target's file name ending. */
+  /** Target format; default: by the target's file name ending. A stream has no name: there it must be said. */
   targetFormat?: string | undefined;
   /** `-o`: the target format's own options; sizes may be text such as `64k`. */
   targetOptions?: Readonly<Record<string, string | number | boolean>> | undefined;
@@ -58,6 +143,10 @@ export interface ConvertOptions extends OpenOptions {
   /** Aligned runs of zeros this long are left out; 0 stores every byte; power of two of at least 512. Default 4096. */
   zeroGranularity?: number | undefined;
   threads?: number | undefined;
+  /** Guest bytes per second that are read and written, on average; zeros are free. At least 1024. Default: no limit. */
+  rate?: number | undefined;
+  /** Directory for the temporary file of a format that cannot be streamed; default: the system's. */
+  spool?: string | undefined;
   /** Replace an existing target (at the very end, by rename). */
   force?: boolean | undefined;
   /** Skip fsync of data and directory. */
@@ -71,8 +160,10 @@ export interface Progress {
   total: number;
 }
 
+/** What a conversion did. */
 export interface ConvertResult {
   source: { filename: string; format: string; virtualSize: number };
+  /** `filename` is `-` for a stream; sizes are bytes. */
   target: { filename: string; format: string; virtualSize: number; fileSize: number; allocatedSize: number | null };
   /** Guest bytes that held data. */
   dataBytes: number;

@@ -42,8 +42,15 @@ pub struct JsExtents {
 
 #[napi]
 pub struct CopyJob {
-    job: Arc<Job>,
+    /// None once closed.
+    job: Option<Arc<Job>>,
     ring: Arc<Ring>,
+}
+
+impl CopyJob {
+    fn job(&self) -> Result<&Arc<Job>> {
+        self.job.as_ref().ok_or_else(|| Error::from_reason("the job is closed"))
+    }
 }
 
 /// Runs `work` on a thread of its own and resolves a promise with what it returns. Not a libuv thread: these calls wait
@@ -74,13 +81,13 @@ impl CopyJob {
     pub fn new(config: JobConfig) -> Result<Self> {
         let ring = Arc::new(Ring::default());
         let job = Job::new(config.into_core(Arc::clone(&ring))?).map_err(|e| Error::from_reason(e.message))?;
-        Ok(Self { job: Arc::new(job), ring })
+        Ok(Self { job: Some(Arc::new(job)), ring })
     }
 
     /// Moves everything; resolves when the last byte of data is written. Never rejects for what the job met.
     #[napi(ts_return_type = "Promise<RunResult>")]
     pub fn run<'e>(&self, env: &'e Env) -> Result<Object<'e>> {
-        let job = Arc::clone(&self.job);
+        let job = Arc::clone(self.job()?);
         promise(env, move || match job.run() {
             Ok(o) => RunResult {
                 failure: None,
@@ -112,26 +119,26 @@ impl CopyJob {
             })
         };
         let extents = (0..n).map(extent).collect::<Result<Vec<_>>>()?;
-        self.job.shared.dispenser.push(extents).map_err(|e| Error::from_reason(e.message))
+        self.job()?.shared.dispenser.push(extents).map_err(|e| Error::from_reason(e.message))
     }
 
     /// Resolves when another batch is welcome; false: push no more, the job is over.
     #[napi(ts_return_type = "Promise<boolean>")]
     pub fn room<'e>(&self, env: &'e Env) -> Result<Object<'e>> {
-        let job = Arc::clone(&self.job);
+        let job = Arc::clone(self.job()?);
         promise(env, move || job.shared.dispenser.wait_room())
     }
 
     /// The map is complete.
     #[napi]
     pub fn end(&self) -> Result<()> {
-        self.job.shared.dispenser.close().map_err(|e| Error::from_reason(e.message))
+        self.job()?.shared.dispenser.close().map_err(|e| Error::from_reason(e.message))
     }
 
     /// The next allocation entries; null when there will be none.
     #[napi(ts_return_type = "Promise<JsLog | null>")]
     pub fn allocations<'e>(&self, env: &'e Env) -> Result<Object<'e>> {
-        let job = Arc::clone(&self.job);
+        let job = Arc::clone(self.job()?);
         promise(env, move || job.shared.sequencer.next_entries().map(JsLog::from))
     }
 
@@ -160,22 +167,23 @@ impl CopyJob {
     #[napi]
     pub fn put_piece(&self, offset: f64, bytes: &[u8]) -> Result<Option<Failure>> {
         let offset = whole(offset, "offset")?;
-        Ok(self.job.shared.sink.put_piece(offset, bytes.to_vec()).err().map(Failure::from))
+        Ok(self.job()?.shared.sink.put_piece(offset, bytes.to_vec()).err().map(Failure::from))
     }
 
     /// Sequential sink: every piece that was computed ahead has been put.
     #[napi]
-    pub fn pieces_complete(&self) {
-        if let Sink::Stream(stream) = &self.job.shared.sink {
+    pub fn pieces_complete(&self) -> Result<()> {
+        if let Sink::Stream(stream) = &self.job()?.shared.sink {
             stream.complete();
         }
+        Ok(())
     }
 
     /// Sequential sink: writes the pieces before `end` in order, and zeros up to it.
     #[napi(ts_return_type = "Promise<Failure | null>")]
     pub fn write_up_to<'e>(&self, env: &'e Env, end: f64) -> Result<Object<'e>> {
         let end = whole(end, "end")?;
-        let job = Arc::clone(&self.job);
+        let job = Arc::clone(self.job()?);
         promise(env, move || match &job.shared.sink {
             Sink::Stream(stream) => stream.write_up_to(end).err().map(Failure::from),
             _ => None,
@@ -184,17 +192,26 @@ impl CopyJob {
 
     /// Memory sink: the bytes.
     #[napi]
-    pub fn take_memory(&self) -> Uint8Array {
-        self.job.take_memory().into()
+    pub fn take_memory(&self) -> Result<Uint8Array> {
+        Ok(self.job()?.take_memory().into())
     }
 
     #[napi]
     pub fn cancel(&self) {
-        self.job.cancel();
+        if let Some(job) = &self.job {
+            job.cancel();
+        }
+    }
+
+    /// Lets go of the files once the job is over. The garbage collector may leave this object alone for long, and a
+    /// descriptor keeps a deleted file's space, and its file system mounted.
+    #[napi]
+    pub fn close(&mut self) {
+        self.job = None;
     }
 
     #[napi(getter)]
     pub fn done(&self) -> f64 {
-        self.job.done() as f64
+        self.job.as_ref().map_or(0.0, |job| job.done() as f64)
     }
 }

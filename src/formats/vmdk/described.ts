@@ -28,11 +28,24 @@ export async function standaloneDescriptor(source: ByteSource): Promise<Descript
   }
   const text = await source.read(0, source.size, 'VMDK descriptor');
   const nul = text.indexOf(0);
-  if (nul >= 0 && text.subarray(nul).some((byte) => byte !== 0)) {
+  if (nul >= 0 && !isPadding(text, nul)) {
     throw new VdconvError('corrupt', 'begins as a descriptor, but more than text follows', { ...details, offset: nul });
   }
   return parseDescriptor(text, source.name);
 }
+
+/**
+ * Zeros; or the end of the text once more and then zeros. QEMU replaces the content id in place, often by one of fewer
+ * digits, and what its shorter text does not cover stays.
+ */
+function isPadding(text: Uint8Array, nul: number): boolean {
+  const end = text.findLastIndex((byte) => byte !== 0) + 1;
+  const stale = text.subarray(nul + 1, end);
+  return stale.length < CID_DIGITS && stale.every((byte, i) => byte === text[nul - stale.length + i]);
+}
+
+/** VMDK 5.0 §The descriptor file: 32 bits in hexadecimal. */
+const CID_DIGITS = 8;
 
 /** Opens every extent file through the gate. What was opened is closed again where one fails. */
 export async function openDescribed(source: ByteSource, descriptor: Descriptor, gate: ReferenceGate): Promise<Disk> {

@@ -14,7 +14,7 @@ export const options: readonly OptionSpec[] = [
     type: 'choice',
     choices: SUBFORMATS,
     default: 'monolithicSparse',
-    help: 'monolithicSparse for Workstation, Fusion and VirtualBox; streamOptimized (compressed) for OVA, vSphere and AWS',
+    help: 'monolithicSparse for Workstation, Fusion and VirtualBox; streamOptimized (compressed) for OVA, vSphere and AWS, and the default with -c',
   },
   {
     key: 'adapter_type',

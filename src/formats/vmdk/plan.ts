@@ -9,14 +9,18 @@ import { planSparse } from './sparse-writer.ts';
 import { planStream } from './stream-writer.ts';
 
 export function planVmdk(request: WriteRequest): WritePlan {
-  const subformat = request.options.subformat as Subformat;
+  const subformat = chosenSubformat(request);
   if (request.compress && subformat !== 'streamOptimized') {
     throw new VdconvError('usage', `a VMDK of subformat ${subformat} cannot be compressed`, {
       format: 'vmdk',
-      hint: 'add -o subformat=streamOptimized',
+      hint: 'leave out -o subformat, or say streamOptimized',
     });
   }
   const virtualSize = alignUp(request.virtualSize, SECTOR);
+  if (virtualSize === 0) {
+    // A header of capacity 0 says that its descriptor describes other files: nobody could read this one.
+    throw new VdconvError('limit', 'a disk of 0 bytes; a VMDK has at least 512', { format: 'vmdk' });
+  }
   if (virtualSize > sectorsToBytes(MAX_CAPACITY)) {
     throw new VdconvError('limit', `a disk of ${virtualSize} bytes; a VMDK has at most 64 TiB`, { format: 'vmdk' });
   }
@@ -36,3 +40,9 @@ export function planVmdk(request: WriteRequest): WritePlan {
 
 /** zlib's own; VMware's tools use 6 to 9. */
 const DEFAULT_LEVEL = 6;
+
+/** The only subformat that compresses is what -c alone asks for. */
+function chosenSubformat({ compress, given, options }: WriteRequest): Subformat {
+  const free = given !== undefined && !given.has('subformat');
+  return compress && free ? 'streamOptimized' : (options.subformat as Subformat);
+}
