@@ -78,9 +78,12 @@ use_debian() {
 # cargo install NAME VERSION, once.
 cargo_tool() {
   [ -x "$cache/tools/bin/${3:-$1}" ] && "$cache/tools/bin/${3:-$1}" --version | grep -qF " $2" && return
+  # Built without optimization: they have little to do, and it saves most of the minutes.
   # A registry that lacks one of the versions of the lock file is no reason to stop.
-  (cd "$cache" && { cargo install "$1" --version "$2" --locked --root "$cache/tools" >&2 ||
-    cargo install "$1" --version "$2" --root "$cache/tools" >&2; })
+  (cd "$cache" && export CARGO_PROFILE_DEV_DEBUG=0 && {
+    cargo install "$1" --version "$2" --debug --locked --root "$cache/tools" >&2 ||
+      cargo install "$1" --version "$2" --debug --root "$cache/tools" >&2
+  })
 }
 
 use_tools() {

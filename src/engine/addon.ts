@@ -33,16 +33,31 @@ export interface Failure {
   errno?: number;
 }
 
+export interface Ran {
+  failure?: Failure;
+  hostEnd: number;
+  dataBytes: number;
+  stored?: Uint8Array;
+}
+
+export interface ReadRequest {
+  id: number;
+  file: number;
+  offset: number;
+  length: number;
+}
+
 export interface NativeJob {
-  run(): Promise<{ failure?: Failure; hostEnd: number; dataBytes: number; stored?: Uint8Array }>;
+  run(): Promise<Ran>;
   push(batch: ExtentBatch): void;
   room(): Promise<boolean>;
   end(): void;
   allocations(): Promise<Allocation | null>;
-  request(): Promise<{ id: number; file: number; offset: number; length: number } | null>;
+  request(): Promise<ReadRequest | null>;
   supply(id: number, bytes: Uint8Array): void;
   refuse(id: number, why: string): void;
   putPiece(offset: number, bytes: Uint8Array): Failure | null;
+  piecesRoom(): Promise<boolean>;
   piecesComplete(): void;
   writeUpTo(end: number): Promise<Failure | null>;
   takeMemory(): Uint8Array;

@@ -17,8 +17,8 @@ export interface Filling {
   chunk: number;
   /** Regions are widened to multiples of this. */
   grain: number;
-  /** A region may end behind the end of the disk: a block to be compressed is whole. */
-  wholeBlocks: boolean;
+  /** A region may end behind the end of the disk, at a multiple of this: a block to be compressed is whole. Else 1. */
+  block: number;
   /** Where the map starts: a read may begin inside a granule. */
   floor: number;
 }
@@ -41,9 +41,9 @@ export class GuestChunk {
   }
 
   async fill(unit: Unit): Promise<void> {
-    const { chunk, grain, wholeBlocks, floor } = this.#how;
+    const { grain, block, floor } = this.#how;
     const lowest = Math.max(unit.start, floor);
-    const limit = wholeBlocks ? unit.start + chunk : unit.end;
+    const limit = alignUp(unit.end, block);
     this.#base = unit.start;
     this.regions.length = 0;
     let filled = unit.start;

@@ -53,8 +53,8 @@ export async function move(job: Move): Promise<Moved> {
     files: job.files,
     zlib,
     chunk: chunkBytes,
-    grain: encoder === undefined ? Math.max(1, zeroGranularity) : blockSize,
-    wholeBlocks: encoder !== undefined,
+    grain: Math.max(1, zeroGranularity, encoder === undefined ? 1 : blockSize),
+    block: encoder === undefined ? 1 : blockSize,
     floor: job.start,
   });
   const places = new BlockPlaces(layout, job.log);

@@ -1,17 +1,14 @@
 /** The native engine: drives the Rust addon. The only file that names it. */
 import { createRequire } from 'node:module';
-import { getSystemErrorName } from 'node:util';
-import { type ErrorCode, VdconvError } from '../base/errors.ts';
+import { VdconvError } from '../base/errors.ts';
 import { MiB } from '../base/units.ts';
 import type { DataFile } from '../map/data-file.ts';
 import type { BlockMap } from '../map/extents.ts';
 import type { Allocation, Layout, Piece } from '../map/layout.ts';
-import type { Addon, Failure, JobConfig, NativeJob } from './addon.ts';
+import type { Addon, JobConfig, NativeJob, ReadRequest } from './addon.ts';
 import type { CopyJob, CopyOptions, CopyResult, Engine } from './contract.ts';
-import { cancelled, cannotRead, cannotWrite, corruptUnit, sourceChanged } from './failures.ts';
+import { Drive, failureToError } from './drive.ts';
 import { FLAT } from './flat.ts';
-
-const PROGRESS_MS = 100;
 
 /** Loads the addon; throws what `require` throws where it is not built for this machine. */
 export function nativeEngine(): Engine {
@@ -52,28 +49,26 @@ async function runCopy(native: NativeJob, { files, map, virtualSize, layout, sin
   const drive = new Drive(native, files, name);
   if (sequential !== undefined) {
     put(sequential.front);
-    drive.check(await native.writeUpTo(layout.dataStart));
   }
-  const helpers = [pushMap(native, map), serveReads(native, files)];
-  if (ahead !== undefined) {
-    helpers.push(putAhead(native, ahead.pieces, put));
-  }
-  if (writer !== undefined) {
-    helpers.push(takeAllocations(native, (entries) => put(writer.add(entries))));
-  }
-  const { hostEnd, dataBytes, stored } = await drive.run(options, virtualSize, helpers);
-  const rest = writer?.finish(hostEnd) ?? { pieces: [], size: ahead?.size ?? hostEnd };
-  // A stream's front is out already.
-  put(sequential === undefined ? rest.pieces : rest.pieces.filter((p) => p.offset >= layout.dataStart));
-  if (sequential !== undefined) {
-    const failure = await native.writeUpTo(rest.size);
-    if (ahead !== undefined && failure?.code === 'internal') {
-      // The stream cannot go back: tables were foreseen where now data is.
-      throw sourceChanged(files[0]?.source.name);
+  const helpers = (cancel: (why: unknown) => void): Promise<void>[] => {
+    const started = [pushMap(native, map), serveReads(native, files, cancel)];
+    if (ahead !== undefined) {
+      started.push(putAhead(native, ahead.pieces, put));
     }
-    drive.check(failure);
-  }
-  return { hostEnd, size: rest.size, dataBytes, ...(stored === undefined ? {} : { stored }) };
+    if (writer !== undefined) {
+      started.push(takeAllocations(native, (entries) => put(writer.add(entries))));
+    }
+    return started;
+  };
+  return drive.run(options, virtualSize, helpers, async ({ hostEnd, dataBytes, stored }, check) => {
+    const rest = writer?.finish(hostEnd) ?? { pieces: [], size: ahead?.size ?? hostEnd };
+    // A stream's front is out already.
+    put(sequential === undefined ? rest.pieces : rest.pieces.filter((p) => p.offset >= layout.dataStart));
+    if (sequential !== undefined) {
+      check(await native.writeUpTo(rest.size));
+    }
+    return { hostEnd, size: rest.size, dataBytes, ...(stored === undefined ? {} : { stored }) };
+  });
 }
 
 async function read(
@@ -92,9 +87,9 @@ async function read(
     logging: false,
     scan: false,
   });
+  const helpers = (cancel: (why: unknown) => void) => [pushMap(native, map), serveReads(native, files, cancel)];
   try {
-    await new Drive(native, files, '').run({}, length, [pushMap(native, map), serveReads(native, files)]);
-    return native.takeMemory();
+    return await new Drive(native, files, '').run({}, length, helpers, async () => native.takeMemory());
   } finally {
     native.close();
   }
@@ -141,57 +136,6 @@ function contractBroken(cause: unknown): VdconvError {
   return new VdconvError('internal', cause instanceof Error ? cause.message : String(cause), { cause });
 }
 
-/** One running job: the first thing that fails, on either side, ends all of it and is what the caller sees. */
-class Drive {
-  readonly #native: NativeJob;
-  readonly #files: readonly DataFile[];
-  readonly #target: string;
-
-  constructor(native: NativeJob, files: readonly DataFile[], target: string) {
-    this.#native = native;
-    this.#files = files;
-    this.#target = target;
-  }
-
-  async run(options: CopyOptions, total: number, helpers: Promise<void>[]) {
-    const native = this.#native;
-    const { signal, onProgress } = options;
-    let failed = false;
-    let reason: unknown;
-    const cancel = (why: unknown): void => {
-      if (!failed) {
-        failed = true;
-        reason = why;
-      }
-      native.cancel();
-    };
-    const abort = (): void => cancel(cancelled(signal));
-    const timer = onProgress && setInterval(() => onProgress(native.done, total), PROGRESS_MS);
-    signal?.addEventListener('abort', abort, { once: true });
-    if (signal?.aborted) {
-      abort();
-    }
-    try {
-      const [result] = await Promise.all([native.run(), ...helpers.map((helper) => helper.catch(cancel))]);
-      if (failed) {
-        throw reason;
-      }
-      this.check(result.failure);
-      onProgress?.(total, total);
-      return result;
-    } finally {
-      clearInterval(timer);
-      signal?.removeEventListener('abort', abort);
-    }
-  }
-
-  check(failure: Failure | null | undefined): void {
-    if (failure) {
-      throw failureToError(failure, this.#files, this.#target);
-    }
-  }
-}
-
 async function pushMap(native: NativeJob, map: BlockMap): Promise<void> {
   for await (const batch of map) {
     if (batch.count > 0) {
@@ -217,29 +161,33 @@ async function putAhead(
 ): Promise<void> {
   for await (const pieces of ahead) {
     put(pieces);
+    if (!(await native.piecesRoom())) {
+      return;
+    }
   }
   native.piecesComplete();
 }
 
 /** Answers the reads of sources without a descriptor; several may be under way, one a worker. */
-async function serveReads(native: NativeJob, files: readonly DataFile[]): Promise<void> {
+async function serveReads(
+  native: NativeJob,
+  files: readonly DataFile[],
+  cancel: (why: unknown) => void,
+): Promise<void> {
   if (files.every(({ source }) => source.fd !== undefined)) {
     return;
   }
-  let failure: { error: unknown } | undefined;
+  const serve = async ({ id, file, offset, length }: ReadRequest): Promise<void> => {
+    try {
+      native.supply(id, await (files[file] as DataFile).source.read(offset, length, 'guest data'));
+    } catch (error) {
+      // First: what the engine makes of the refusal tells less.
+      cancel(error);
+      native.refuse(id, String(error));
+    }
+  };
   for (let ask = await native.request(); ask !== null; ask = await native.request()) {
-    const { id, file, offset, length } = ask;
-    const { source } = files[file] as DataFile;
-    source.read(offset, length, 'guest data').then(
-      (bytes) => native.supply(id, bytes),
-      (error: unknown) => {
-        failure ??= { error };
-        native.refuse(id, String(error));
-      },
-    );
-  }
-  if (failure !== undefined) {
-    throw failure.error;
+    void serve(ask);
   }
 }
 
@@ -249,22 +197,5 @@ function putPieces(native: NativeJob, pieces: readonly Piece[], target: string):
     if (failure) {
       throw failureToError(failure, [], target);
     }
-  }
-}
-
-function failureToError(failure: Failure, files: readonly DataFile[], target: string): VdconvError {
-  const { code, message, offset } = failure;
-  const file = failure.file === undefined ? target : files[failure.file]?.source.name;
-  if (failure.errno !== undefined) {
-    const cause = Object.assign(new Error(message), { code: getSystemErrorName(-failure.errno) });
-    return (code === 'write' ? cannotWrite : cannotRead)(file ?? '', offset, cause);
-  }
-  switch (code) {
-    case 'corrupt':
-      return corruptUnit(file, offset, message);
-    case 'changed':
-      return sourceChanged(files[0]?.source.name);
-    default:
-      return new VdconvError(code as ErrorCode, message, { file, offset });
   }
 }

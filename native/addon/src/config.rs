@@ -215,7 +215,7 @@ impl JobConfig {
         let fd = || self.sink_fd.ok_or_else(|| Error::from_reason("the sink has no descriptor"));
         let sink = match self.sink.as_str() {
             "file" => Sink::File(FileSink::new(duplicate(fd()?)?)),
-            "sequential" => Sink::Stream(StreamSink::new(duplicate(fd()?)?)),
+            "sequential" => Sink::Stream(StreamSink::new(duplicate(fd()?)?, !self.logging)),
             "scan" => Sink::None,
             "memory" => {
                 let length = map_end.saturating_sub(map_start) as usize;

@@ -170,6 +170,16 @@ impl CopyJob {
         Ok(self.job()?.shared.sink.put_piece(offset, bytes.to_vec()).err().map(Failure::from))
     }
 
+    /// Sequential sink: resolves when another piece that was computed ahead is welcome; false: the job is over.
+    #[napi(ts_return_type = "Promise<boolean>")]
+    pub fn pieces_room<'e>(&self, env: &'e Env) -> Result<Object<'e>> {
+        let job = Arc::clone(self.job()?);
+        promise(env, move || match &job.shared.sink {
+            Sink::Stream(stream) => stream.wait_room(),
+            _ => true,
+        })
+    }
+
     /// Sequential sink: every piece that was computed ahead has been put.
     #[napi]
     pub fn pieces_complete(&self) -> Result<()> {

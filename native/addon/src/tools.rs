@@ -28,7 +28,9 @@ pub struct Replay(vdconv_core::replay::Replay);
 impl Replay {
     #[napi(constructor)]
     pub fn new(layout: JsLayout, stored: &[u8]) -> Result<Self> {
-        Ok(Self(vdconv_core::replay::Replay::new(&layout.into_core()?, stored.to_vec())))
+        let layout = layout.into_core()?;
+        layout.check().map_err(|e| Error::from_reason(e.message))?;
+        Ok(Self(vdconv_core::replay::Replay::new(&layout, stored.to_vec())))
     }
 
     /// The next entries; null at the end.

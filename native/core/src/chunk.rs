@@ -11,7 +11,7 @@ use crate::zero;
 pub struct GuestChunk {
     /// Bytes outside `regions` are stale.
     pub bytes: Vec<u8>,
-    /// Parts that hold bytes, widened to whole granules (or blocks, to be compressed) with zeros. Guest offsets.
+    /// Parts that hold bytes, widened to whole granules (and blocks, to be compressed) with zeros. Guest offsets.
     regions: Vec<(u64, u64)>,
     /// Parts of the regions that are not zero. Guest offsets.
     pub runs: Vec<(u64, u64)>,
@@ -19,6 +19,8 @@ pub struct GuestChunk {
     /// Stored bytes of one compressed unit, and one decoded unit that is only partly wanted.
     stored: Vec<u8>,
     unit: Vec<u8>,
+    /// What `unit` holds: file, offset, guest start, bytes. A unit may be wanted in many small parts.
+    in_unit: Option<(u32, u64, u64, usize)>,
 }
 
 impl GuestChunk {
@@ -30,20 +32,24 @@ impl GuestChunk {
             decoder: Decoder::default(),
             stored: Vec::new(),
             unit: Vec::new(),
+            in_unit: None,
         }
     }
 
     /// Brings the unit's bytes into the chunk.
     pub fn fill(&mut self, job: &Shared, unit: &Unit, segments: &[Extent]) -> Result<()> {
-        let compress = job.layout.codec.is_some();
-        let grain = if compress { job.layout.block_size } else { job.granularity.max(1) };
+        let block = if job.layout.codec.is_some() { job.layout.block_size } else { 1 };
+        let grain = block.max(job.granularity);
         // A block to be compressed goes on with zeros behind the end of the disk; plain bytes end there.
-        let limit = if compress { unit.start + job.chunk } else { unit.end };
+        let limit = unit.end.next_multiple_of(block);
         // A read may begin inside a granule.
         let floor = unit.start.max(job.map_start);
         self.regions.clear();
         let mut filled = unit.start;
         for segment in segments {
+            if job.stopped() {
+                return Err(Error::aborted());
+            }
             let start = (segment.start - segment.start % grain).max(floor);
             let end = segment.end().next_multiple_of(grain).min(limit);
             match self.regions.last_mut() {
@@ -90,27 +96,38 @@ impl GuestChunk {
         if segment.skip + segment.length > codec.unit || segment.stored > 4 * codec.unit + 4096 {
             return Err(Error::internal("a compressed extent larger than its unit"));
         }
+        let Some(start) = segment.start.checked_sub(segment.skip) else {
+            return Err(Error::internal("a compressed unit begins before the disk"));
+        };
+        if let Some((file, offset, unit_start, n)) = self.in_unit
+            && (file, offset, unit_start) == (segment.file, segment.offset, start)
+            && n >= skip + length
+        {
+            self.bytes[at..at + length].copy_from_slice(&self.unit[skip..skip + length]);
+            return Ok(());
+        }
         // `stored` is a bound: the file may end before it, and the stream may too.
         let there = segment.stored.min(source.size.saturating_sub(segment.offset));
         self.stored.resize(there.max(1) as usize, 0);
         source.read_exact(&mut self.stored, segment.file, segment.offset)?;
-        let start = segment.start - segment.skip;
         // Straight into the chunk where it fits: what it overwrites behind the segment is filled after it.
         let direct = skip == 0 && at + unit <= self.bytes.len();
         let out = if direct {
             &mut self.bytes[at..at + unit]
         } else {
+            self.in_unit = None;
             self.unit.resize(unit, 0);
             &mut self.unit[..]
         };
-        match self.decoder.decode(&codec, start, &self.stored, out) {
-            Ok(n) if n >= skip + length => {}
+        let n = match self.decoder.decode(&codec, start, &self.stored, out) {
+            Ok(n) if n >= skip + length => n,
             // What does not decode and was cut short by the end of the file is missing, not damaged.
             Ok(_) | Err(_) if there < segment.stored => return Err(cut_off(segment, source.size)),
             Ok(n) => return Err(in_file(short(n, skip + length))),
             Err(e) => return Err(in_file(e)),
-        }
+        };
         if !direct {
+            self.in_unit = Some((segment.file, segment.offset, start, n));
             self.bytes[at..at + length].copy_from_slice(&self.unit[skip..skip + length]);
         }
         Ok(())

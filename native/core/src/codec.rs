@@ -109,7 +109,9 @@ impl Encoder {
         let begin = out.len();
         let framing = self.target.framing.bytes();
         // Stored plain unless it shrinks; otherwise room for deflate's worst case.
-        let room = if self.target.incompressible_plain { block.len() - 1 } else { block.len() + block.len() / 64 + 64 };
+        // zlib-rs has at level 1 only fixed codes, of up to 9 bits a byte.
+        let n = block.len();
+        let room = if self.target.incompressible_plain { n - 1 } else { n + n / 8 + n / 64 + 64 };
         out.resize(begin + framing + room, 0);
         let length = match &mut self.how {
             How::Whole(c) => match self.target.codec {
@@ -250,6 +252,20 @@ mod tests {
             let mut back = vec![0; size];
             Decoder::default().decode(&codec(Codec::Deflate, Framing::None), 0, &out, &mut back).unwrap();
             assert!(back == text);
+        }
+    }
+
+    #[test]
+    fn a_block_that_grows_has_room_at_every_level() {
+        let mut seed = 1u64;
+        let high = std::iter::repeat_with(|| {
+            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (seed >> 56) as u8 | 0x90
+        });
+        let block: Vec<u8> = high.take(65536).collect();
+        for (level, window_bits) in (1..=9).flat_map(|level| [(level, 12), (level, 15)]) {
+            let target = TargetCodec { level, ..target(Codec::Deflate, window_bits, false, Framing::None) };
+            assert!(Encoder::new(target).unwrap().encode(0, &block, &mut Vec::new()).unwrap().is_some());
         }
     }
 

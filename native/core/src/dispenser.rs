@@ -69,15 +69,17 @@ impl Dispenser {
     /// Takes the next extents of the map, which must go on where the last batch ended.
     pub fn push(&self, batch: Vec<Extent>) -> Result<()> {
         let mut state = lock(&self.state);
+        let mut pushed = state.pushed;
         for extent in &batch {
-            if extent.start != state.pushed || extent.length == 0 || extent.length > self.map_end - extent.start {
+            if extent.start != pushed || extent.length == 0 || extent.length > self.map_end - extent.start {
                 return Err(Error::internal(format!(
                     "the block map goes from {} to [{}, +{}) of [{}, {})",
-                    state.pushed, extent.start, extent.length, self.map_start, self.map_end
+                    pushed, extent.start, extent.length, self.map_start, self.map_end
                 )));
             }
-            state.pushed = extent.end();
+            pushed = extent.end();
         }
+        state.pushed = pushed;
         state.queue.push_back(batch.into());
         drop(state);
         self.pushed.notify_all();

@@ -35,14 +35,21 @@ impl Job {
     /// other threads meanwhile.
     pub fn run(&self) -> Result<Outcome> {
         let shared = &self.shared;
+        if let Err(error) = shared.sink.begin(shared.layout.data_start) {
+            shared.fail(error);
+        }
         std::thread::scope(|scope| {
             for _ in 1..self.threads {
-                scope.spawn(|| work(shared));
+                // Where the system has no more threads, fewer do the same work.
+                if std::thread::Builder::new().spawn_scoped(scope, || work(shared)).is_err() {
+                    break;
+                }
             }
             work(shared);
         });
-        let host_end = finish(shared).map_err(|error| shared.fail(error))?;
+        let host_end = caught(|| finish(shared)).map_err(|error| shared.fail(error))?;
         shared.sequencer.close();
+        shared.sink.close();
         shared.ring.close();
         Ok(Outcome {
             host_end,
@@ -70,16 +77,17 @@ impl Job {
 }
 
 fn work(shared: &Shared) {
-    let result = catch_unwind(AssertUnwindSafe(|| Worker::new(shared)?.run()));
-    match result {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => drop(shared.fail(error)),
-        Err(panic) => {
-            let why = panic.downcast_ref::<String>().map(String::as_str);
-            let why = why.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("panic");
-            drop(shared.fail(Error::internal(why)));
-        }
+    if let Err(error) = caught(|| Worker::new(shared)?.run()) {
+        shared.fail(error);
     }
+}
+
+/// A panic is an error like others: whoever waits for the job must hear of it.
+fn caught<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let why = panic.downcast_ref::<String>().map(String::as_str);
+        Err(Error::internal(why.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("panic")))
+    })
 }
 
 /// Places and, in a stream, writes what is due after the last block.

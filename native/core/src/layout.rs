@@ -123,6 +123,12 @@ impl Layout {
             if c.max_share > 0 && (self.data_align != self.block_size || c.packing != 1) {
                 return wrong("blobs share clusters only where a cluster is the block and packing is 1");
             }
+            if c.max_share > 0 && (!c.incompressible_plain || c.framing != Framing::None) {
+                return wrong("a blob that shares clusters must be smaller than its block");
+            }
+            if self.prefix_bytes > 0 {
+                return wrong("a layout that compresses has no prefixes");
+            }
             if self.block_size > 4 << 20 {
                 return wrong("compressed blocks are at most 4 MiB");
             }

@@ -60,11 +60,11 @@ impl Ring {
     pub fn next(&self) -> Option<Request> {
         let mut state = lock(&self.state);
         loop {
-            if let Some(request) = state.asked.pop_front() {
-                return Some(request);
-            }
             if state.closed {
                 return None;
+            }
+            if let Some(request) = state.asked.pop_front() {
+                return Some(request);
             }
             state = wait(&self.asked, state);
         }

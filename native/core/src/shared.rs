@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::config::Config;
 use crate::dispenser::Dispenser;
 use crate::error::{Error, Result};
-use crate::layout::Layout;
+use crate::layout::{Layout, TablePlace};
 use crate::ring::Ring;
 use crate::sequencer::Sequencer;
 use crate::sink::Sink;
@@ -43,6 +43,14 @@ impl Shared {
         let g = config.granularity;
         if !config.chunk.is_power_of_two() || (g != 0 && (!g.is_power_of_two() || g < 512 || g > config.chunk)) {
             return Err(Error::internal("chunk and zero granularity must be powers of two, the chunk the larger"));
+        }
+        if config.map_start > config.map_end {
+            return Err(Error::internal(format!("a map of [{}, {})", config.map_start, config.map_end)));
+        }
+        let before =
+            config.layout.side.is_some() || config.layout.tables.is_some_and(|t| t.place == TablePlace::Before);
+        if config.logging && config.sink.in_turn() && before {
+            return Err(Error::internal("a stream cannot wait for tables that precede what they map"));
         }
         let coded = config.sources.iter().filter_map(|s| s.codec).map(|c| c.unit);
         let coded = coded.chain(config.layout.codec.map(|_| config.layout.block_size));

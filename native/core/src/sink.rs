@@ -70,6 +70,21 @@ impl Sink {
         }
     }
 
+    /// A stream begins with what was put before the job, up to where data may be.
+    pub fn begin(&self, data_start: u64) -> Result<()> {
+        match self {
+            Self::Stream(s) => s.write_up_to(data_start),
+            _ => Ok(()),
+        }
+    }
+
+    /// All data is written.
+    pub fn close(&self) {
+        if let Self::Stream(s) = self {
+            s.close();
+        }
+    }
+
     pub fn stop(&self) {
         if let Self::Stream(s) = self {
             s.stop();

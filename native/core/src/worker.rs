@@ -88,16 +88,16 @@ impl<'a> Worker<'a> {
             for block in &self.blocks {
                 let (offset, length, from) = match block.stored {
                     Some(n) => {
-                        (turn.compressed_block(block.number, n, &mut self.ops)?, u64::from(n), From::Encoded(block.at))
+                        // The padding belongs to the write, so that neighbours merge and a stream has no gap.
+                        let length = u64::from(n).next_multiple_of(self.job.layout.codec.map_or(1, |c| c.packing));
+                        (turn.compressed_block(block.number, n, &mut self.ops)?, length, From::Encoded(block.at))
                     }
                     None => {
                         let offset = turn.plain_block(block.number, &mut self.ops)?.0;
                         (offset, size, From::Chunk((block.number * size - unit.start) as usize))
                     }
                 };
-                // The padding belongs to the write, so that neighbours merge and a stream has no gap.
-                let packing = self.job.layout.codec.map_or(1, |c| c.packing);
-                self.ops.push(offset, length.next_multiple_of(packing), from);
+                self.ops.push(offset, length, from);
             }
         } else {
             for &run in &self.chunk.runs {

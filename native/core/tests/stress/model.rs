@@ -1,0 +1,125 @@
+//! What a copy must leave, from the guest's bytes alone.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use flate2::{Decompress, FlushDecompress, Status};
+use vdconv_core::Outcome;
+use vdconv_core::layout::{Codec, Framing, Packing, TargetCodec};
+use vdconv_core::log::{COMPRESSED, Log, PLAIN, SIDE, TABLE};
+use vdconv_core::placement::{Placer, Stored};
+
+use super::case::Case;
+use super::drive::{Entry, pieces_of};
+
+pub fn image_of(file: &File) -> Vec<u8> {
+    let mut bytes = vec![0; file.metadata().unwrap().len() as usize];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    bytes
+}
+
+/// Aligned pieces of the disk that are not zero.
+fn data(case: &Case) -> Vec<(usize, usize)> {
+    let size = case.guest.len();
+    match case.granularity as usize {
+        0 if size == 0 => Vec::new(),
+        0 => vec![(0, size)],
+        g => {
+            let pieces = (0..size).step_by(g).map(|at| (at, (at + g).min(size)));
+            pieces.filter(|&(from, to)| case.guest[from..to].iter().any(|&b| b != 0)).collect()
+        }
+    }
+}
+
+pub fn stored_bits(case: &Case) -> Vec<u8> {
+    let block = case.layout.block_size as usize;
+    let mut bits = vec![0; case.guest.len().div_ceil(block).div_ceil(8)];
+    for (from, to) in data(case) {
+        for n in from / block..to.div_ceil(block) {
+            bits[n / 8] |= 1 << (n % 8);
+        }
+    }
+    bits
+}
+
+/// Holds a copy to a file against the model.
+pub fn verify(case: &Case, entries: &[Entry], outcome: &Outcome, image: &[u8]) {
+    assert_eq!(outcome.data_bytes, data(case).iter().map(|(from, to)| (to - from) as u64).sum::<u64>());
+    let mut image = image.to_vec();
+    assert!(image.len() as u64 <= outcome.host_end, "something was written behind the end");
+    image.resize(outcome.host_end as usize, 0);
+    if case.layout.packing == Packing::Flat {
+        let start = case.layout.data_start as usize;
+        assert!(entries.is_empty() && image[start..] == case.guest && image[..start].iter().all(|&b| b == 0));
+        return;
+    }
+    assert_placement(case, entries, outcome.host_end);
+    let expected = expected_image(case, entries, &image);
+    let differ = image.iter().zip(&expected).position(|(a, b)| a != b);
+    assert_eq!(differ, None, "the image differs from the model");
+}
+
+/// The stored blocks are the model's, and their places what placement says alone.
+fn assert_placement(case: &Case, entries: &[Entry], host_end: u64) {
+    let bits = stored_bits(case);
+    let blocks: Vec<_> = entries.iter().filter(|e| e.0 == PLAIN || e.0 == COMPRESSED).collect();
+    let foreseen: Vec<_> = (0..bits.len() as u64 * 8).filter(|n| bits[*n as usize / 8] >> (n % 8) & 1 == 1).collect();
+    assert_eq!(blocks.iter().map(|e| e.1).collect::<Vec<_>>(), foreseen);
+    let mut placer = Placer::new(&case.layout);
+    let mut log = Log::default();
+    for &&(kind, block, offset, stored) in &blocks {
+        let stored = if kind == PLAIN { Stored::Plain } else { Stored::Compressed(stored) };
+        assert_eq!(placer.place(block, stored, &mut log).unwrap(), offset);
+    }
+    assert_eq!(placer.finish(&mut log).unwrap(), host_end);
+}
+
+/// The image that the entries make; proves that no two of them overlap, and that blobs decode to their blocks.
+fn expected_image(case: &Case, entries: &[Entry], image: &[u8]) -> Vec<u8> {
+    let mut expected = vec![0; image.len()];
+    let mut taken = vec![false; image.len()];
+    let mut put = |offset: u64, bytes: &[u8]| {
+        let range = offset as usize..offset as usize + bytes.len();
+        assert!(offset >= case.layout.data_start && taken[range.clone()].iter().all(|t| !t), "overlap at {offset}");
+        taken[range.clone()].fill(true);
+        expected[range].copy_from_slice(bytes);
+    };
+    let size = case.layout.block_size as usize;
+    for &(kind, index, offset, stored) in entries {
+        if kind == TABLE || kind == SIDE {
+            let mut log = Log::default();
+            log.push(kind, index, offset, stored);
+            pieces_of(&case.layout, &log).iter().for_each(|(offset, bytes)| put(*offset, bytes));
+            continue;
+        }
+        let from = index as usize * size;
+        let mut block = case.guest[from..(from + size).min(case.guest.len())].to_vec();
+        block.resize(size, 0);
+        if kind == PLAIN {
+            let prefix = case.layout.prefix_bytes;
+            put(offset - prefix, &vec![case.layout.prefix_fill; prefix as usize]);
+            put(offset, &block);
+        } else {
+            let blob = &image[offset as usize..offset as usize + stored as usize];
+            assert!(unpack(&case.layout.codec.unwrap(), from as u64, blob) == block, "block {index}");
+            put(offset, blob);
+        }
+    }
+    expected
+}
+
+fn unpack(codec: &TargetCodec, start: u64, blob: &[u8]) -> Vec<u8> {
+    let stream = match codec.framing {
+        Framing::None => blob,
+        Framing::GrainMarker => {
+            assert_eq!(blob[..8], (start / 512).to_le_bytes());
+            assert_eq!(blob[8..12], (blob.len() as u32 - 12).to_le_bytes());
+            &blob[12..]
+        }
+    };
+    let mut d = Decompress::new_with_window_bits(codec.codec == Codec::Zlib, codec.window_bits);
+    let mut out = Vec::with_capacity(2 << 20);
+    assert_eq!(d.decompress_vec(stream, &mut out, FlushDecompress::Finish).unwrap(), Status::StreamEnd);
+    assert_eq!(d.total_in(), stream.len() as u64);
+    out
+}
