@@ -1,15 +1,16 @@
 # Every target sets up what it needs; nothing has to be installed by hand but Node and make (and Rust for the native engine).
 .DEFAULT_GOAL := help
-.PHONY: help demo test build check lint bench clean native oracles test-specimens
+.PHONY: help demo test build check lint bench clean native oracles test-specimens wasm wasm-check
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 
 CARGO := $(CURDIR)/native/Cargo.toml
+CARGO_ZLIB := $(CURDIR)/native/zlib/Cargo.toml
 NPM_STAMP := node_modules/.package-lock.json
 DIST_STAMP := dist/.built
 NATIVE_STAMP := native/dist/.built
 VENV_STAMP := .cache/venv/.built
 TS := $(shell find src -name '*.ts' ! -name '*.test.ts' ! -path 'src/testing/*')
-RS := $(shell find native \( -name target -o -name dist \) -prune -o -type f \( -name '*.rs' -o -name 'Cargo.*' \) -print)
+RS := $(shell find native \( -name target -o -name dist -o -name zlib \) -prune -o -type f \( -name '*.rs' -o -name 'Cargo.*' \) -print)
 SPECIMENS ?= ../shared/specimens
 
 # True where the native engine can be built: cargo of at least this version, and a C compiler.
@@ -26,8 +27,11 @@ demo: build ## convert a real VMDK to QCOW2 and show that the contents are ident
 	@node test-images/demo.mjs
 
 test: build ## all tests: vitest, and cargo test where Rust is
+	@bin/vdconv.js --version --verbose | grep ^engine:
 	@status=0; vitest run || status=1; \
-	if $(have_rust); then cargo test --manifest-path $(CARGO) --workspace --locked --no-fail-fast || status=1; \
+	if $(have_rust); then \
+	  cargo test --manifest-path $(CARGO) --workspace --locked --no-fail-fast || status=1; \
+	  cargo test --manifest-path $(CARGO_ZLIB) --locked --no-fail-fast || status=1; \
 	else echo "no Rust found: cargo's tests did not run"; [ -z "$$CI" ] || status=1; fi; \
 	exit $$status
 
@@ -37,7 +41,9 @@ check: $(NPM_STAMP) lint ## lint, types, rustfmt, clippy, rooms test
 	tsc -p tsconfig.json --noEmit
 	@if $(have_rust); then \
 	  set -ex; cargo fmt --manifest-path $(CARGO) --all --check; \
+	  cargo fmt --manifest-path $(CARGO_ZLIB) --all --check; \
 	  cargo clippy --manifest-path $(CARGO) --workspace --all-targets --locked -- -D warnings; \
+	  cargo clippy --manifest-path $(CARGO_ZLIB) --all-targets --locked -- -D warnings; \
 	else echo "no Rust found: rustfmt and clippy did not run"; [ -z "$$CI" ]; fi
 	vitest run src/rooms.test.ts
 
@@ -57,8 +63,19 @@ test-specimens: build ## third-party images, fetched once into .cache/specimens,
 
 oracles: $(VENV_STAMP) ## the Python readers that tests compare with (qemu-img comes from the system)
 
+wasm: ## rebuild native/zlib/pkg, the codec of the portable engine (fetches its tools; native/zlib/README.md)
+	@native/zlib/build.sh
+
+wasm-check: ## rebuild it elsewhere and compare: is the committed package what its sources give?
+	@status=0; native/zlib/check.sh || status=$$?; \
+	case $$status in \
+	  0) echo "wasm-check: passed";; \
+	  77) echo "wasm-check: skipped: its toolchain cannot be had here";; \
+	  *) echo "wasm-check: failed"; exit 1;; \
+	esac
+
 clean: ## everything that was built or fetched
-	rm -rf dist native/dist native/target .cache node_modules
+	rm -rf dist native/dist native/target native/zlib/target .cache node_modules
 
 native:
 	@if ! $(have_rust); then $(no_rust); \
@@ -70,7 +87,7 @@ $(NPM_STAMP): package-lock.json package.json
 	npm ci --no-audit --no-fund
 	@touch $@
 
-$(DIST_STAMP): $(TS) tsconfig.json tsconfig.build.json $(NPM_STAMP)
+$(DIST_STAMP): $(TS) $(wildcard native/zlib/pkg/*) build.mjs tsconfig.json tsconfig.build.json $(NPM_STAMP)
 	@rm -rf dist
 	npm run --silent build
 	@touch $@

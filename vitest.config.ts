@@ -4,13 +4,14 @@ const results = process.env.VDCONV_TEST_RESULTS;
 
 export default defineConfig({
   test: {
-    include: ['src/**/*.test.ts'],
+    globalSetup: ['build.mjs'],
+    include: ['src/**/*.test.ts', 'native/zlib/*.test.ts'],
     // `make test-specimens` says where the fetched images are; without them that file has nothing to test.
     exclude: [...configDefaults.exclude, ...(process.env.VDCONV_SPECIMENS ? [] : ['src/specimens.test.ts'])],
     // Oracles are other programs, and machines that run CI are slow.
     testTimeout: 60_000,
     hookTimeout: 60_000,
     // A skipped test says why: the tree of names and notes, not only the sum.
-    reporters: ['default', ...(results === undefined ? [] : [['json', { outputFile: results }] as const])],
+    reporters: results === undefined ? ['default'] : ['default', ['json', { outputFile: results }]],
   },
 });

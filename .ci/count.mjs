@@ -14,6 +14,7 @@ for (const file of readdirSync(dir).filter((name) => name.endsWith('.status'))) 
   for (const key of Object.keys(sum)) sum[key] += counted[key];
 }
 if (sum.passed + sum.failed === 0) sum.failed = 1; // nothing ran
+console.log(`wasm-check: ${wasmCheck()}`);
 console.log(`${sum.passed} passed, ${sum.failed} failed, ${sum.skipped} skipped`);
 process.exitCode = sum.failed === 0 ? 0 : 1;
 
@@ -34,5 +35,14 @@ function numbers(name) {
     n.failed += Number(m[2]);
     n.skipped += Number(m[3]);
   }
+  const check = /^wasm-check: (passed|failed|skipped)\b/m.exec(log)?.[1];
+  if (check !== undefined) n[check] += 1;
   return n;
+}
+
+/** `passed`, `failed`, `skipped`, or that there was no reason to run it. */
+function wasmCheck() {
+  const file = join(dir, 'wasm-check.log');
+  if (!existsSync(file)) return 'nothing to check';
+  return /^wasm-check: (\w+)/m.exec(readFileSync(file, 'utf8'))?.[1] ?? 'failed';
 }

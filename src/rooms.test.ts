@@ -1,9 +1,12 @@
 /**
  * What design and CONTRIBUTING.md say of the source, checked: the rooms and the one direction of imports, file sizes,
- * dependencies with their reasons, the specification that each layout.ts follows, and shifts that lose high bits.
+ * dependencies with their reasons, the specification that each layout.ts follows, shifts that lose high bits, and that
+ * nothing names a machine that it was written on.
  * Every message names the file, the line and the rule.
  */
+import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { homedir } from 'node:os';
 import { dirname, join, posix, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
@@ -178,9 +181,10 @@ test('every dependency has its reason in CONTRIBUTING.md, and none is listed tha
   const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
   const npm = (key: string): string[] => Object.keys(manifest[key] ?? {}).sort();
   const cargo = filesBelow('native', 'Cargo.toml').flatMap((path) => cargoDependencies(join(root, path)));
+  const bundled = new Set(productPackages().map(({ name }) => name));
   const want = {
-    'npm, at run time': npm('dependencies'),
-    'npm, for development': npm('devDependencies'),
+    'npm, inside the command': npm('devDependencies').filter((name) => bundled.has(name)),
+    'npm, for development': npm('devDependencies').filter((name) => !bundled.has(name)),
     cargo: [...new Set(cargo)].sort(),
   };
   const text = readFileSync(join(root, 'CONTRIBUTING.md'), 'utf8');
@@ -192,24 +196,43 @@ test('every dependency has its reason in CONTRIBUTING.md, and none is listed tha
       expect(row[2]?.trim().length, `CONTRIBUTING.md: ${row[1]} has a reason`).toBeGreaterThan(10);
     }
   }
-  for (const [name, version] of Object.entries({ ...manifest.dependencies, ...manifest.devDependencies })) {
-    expect(version, `package.json: ${name} has an exact version`).toMatch(/^\d+\.\d+\.\d+(-[\w.]+)?$|^file:|^\*$/);
+  expect(
+    [...npm('dependencies'), ...npm('optionalDependencies')],
+    'package.json: who installs vdconv gets vdconv',
+  ).toEqual([]);
+  for (const [name, version] of Object.entries(manifest.devDependencies)) {
+    expect(version, `package.json: ${name} has an exact version`).toMatch(/^\d+\.\d+\.\d+(-[\w.]+)?$/);
   }
 });
 
-test('the product imports no package that is not a run-time dependency', () => {
-  const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
-  const allowed = [...Object.keys(manifest.dependencies ?? {}), ...Object.keys(manifest.optionalDependencies ?? {})];
-  report(
-    productImports
-      .filter((i) => i.target === undefined && !i.specifier.startsWith('node:'))
-      .filter(
-        (i) =>
-          i.specifier !== manifest.name &&
-          !allowed.some((name) => i.specifier === name || i.specifier.startsWith(`${name}/`)),
-      )
-      .map((i) => `${at(i)}: not in the dependencies of package.json`),
-  );
+test('only the command imports packages: they are built into it, the library has none', () => {
+  const { devDependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+  report([
+    ...productPackages()
+      .filter(({ from }) => roomOf(from.from.path) !== 'cli')
+      .map(({ from }) => `${at(from)}: only src/cli imports a package`),
+    ...productPackages()
+      .filter(({ name }) => !Object.hasOwn(devDependencies, name))
+      .map(({ from }) => `${at(from)}: not in package.json`),
+  ]);
+});
+
+test('no text names a folder of the machine that it was written on', (context) => {
+  const git = spawnSync('git', ['ls-files', '--cached', '--others', '--exclude-standard', '-z'], { cwd: root });
+  if (git.status !== 0) {
+    context.skip('not a git repository: which files are its own cannot be told');
+  }
+  // This checkout, its reader's home, and the top folder of both where that is no usual one.
+  const top = (path: string): string[] => path.match(/^\/(?!(?:home|Users|tmp|usr|var|opt|srv|mnt)\/)\w+(?=\/)/) ?? [];
+  const own = [root, homedir()].flatMap((path) => [path, ...top(path)]).filter((path) => path.length > 1);
+  const folders = new RegExp(`(?<![\\w.~/-])(?:${own.map((path) => path.replace(/[^\w/-]/g, '\\$&')).join('|')})/\\w`);
+  const problems: string[] = [];
+  for (const path of String(git.stdout).split('\0')) {
+    const bytes = path !== '' && existsSync(join(root, path)) ? readFileSync(join(root, path)) : Buffer.alloc(0);
+    const lines = bytes.includes(0) ? [] : bytes.toString().split('\n');
+    problems.push(...lines.flatMap((line, i) => (folders.test(line) ? [`${path}:${i + 1}: ${line.trim()}`] : [])));
+  }
+  report(problems);
 });
 
 test('every layout.ts of a format cites its specification', () => {
@@ -261,6 +284,13 @@ test('the scanner of this test sees what it must', () => {
     [12, './t.ts', false, 'src/map/t.ts'],
   ]);
 });
+
+/** The imports of packages, by the package's name. */
+function productPackages(): { name: string; from: Import }[] {
+  return productImports
+    .filter((i) => i.target === undefined && !i.specifier.startsWith('node:'))
+    .map((from) => ({ name: /^(?:@[^/]+\/)?[^/]+/.exec(from.specifier)?.[0] ?? '', from }));
+}
 
 /** `src/ops/info.ts` is in the room `ops`, `src/index.ts` in `index`; what lies outside src/ is in none. */
 function roomOf(path: string): string {

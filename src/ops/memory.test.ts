@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { MiB, TiB } from '../base/units.ts';
-import type { ConvertOptions } from '../index.ts';
+import { type ConvertOptions, engineName } from '../index.ts';
 import { buildLibrary } from '../testing/built.ts';
 import { need, qemuImg } from '../testing/oracles.ts';
 import { qemuIo } from '../testing/qemu-io.ts';
@@ -27,6 +27,8 @@ const at = (name: string) => join(dir, name);
 const SCRIPT = `
   const [library, job] = process.argv.slice(1);
   const begun = performance.now();
+  // A test that gave up does not leave this running.
+  setTimeout(() => process.exit(1), 100_000).unref();
   if (job !== undefined) {
     const { convert } = await import(library);
     for (const [source, target, options] of JSON.parse(job)) await convert(source, target, options);
@@ -62,6 +64,8 @@ test('an idle Node is what it is known to be', () => {
 
 test('a sparse raw disk of 1 TiB to every format and back', { timeout: 120_000 }, async (ctx) => {
   const qemu = need(ctx, qemuImg());
+  const { name } = await engineName();
+  ctx.skip(name === 'portable', 'the portable engine sees no holes: it reads all of the terabyte');
   const at1T = [0, 123 * MiB + 512, TiB / 2, TiB - 4096];
   await writeFile(at('in.raw'), '');
   await truncate(at('in.raw'), TiB);
