@@ -1,7 +1,7 @@
 // `npm run build`: dist/ from src/. The library: modules with their types, by tsc. The command: one file and parts that
 // are loaded when needed, with the packages it uses inside, by esbuild: a start that reads fifty files is a slow start.
 import { spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { join, posix, relative, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build as bundle } from 'esbuild';
@@ -51,6 +51,11 @@ async function build(stdio) {
     banner: { js: 'import{createRequire as __cr}from"node:module";const require=__cr(import.meta.url);' },
     plugins: [ownPlace, noYargsHelp],
   });
+  // Parts of earlier builds, whose names held other hashes.
+  const made = new Set(Object.keys(metafile.outputs).map((path) => posix.relative(outdir, path)));
+  for (const name of readdirSync(join(root, outdir))) {
+    if (!made.has(name)) rmSync(join(root, outdir, name), { recursive: true });
+  }
   writeFileSync(join(root, outdir, 'LICENSES.txt'), licences(Object.keys(metafile.inputs)));
   return types.status ?? 1;
 }

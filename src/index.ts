@@ -6,11 +6,11 @@
  *     const image = await open('out.qcow2');
  *     const firstSector = await image.read(0, 512);
  */
-import { createRequire } from 'node:module';
 import { loadEngine } from './engine/engine.ts';
 
 export { type ErrorCode, escapeText, VdconvError } from './base/errors.ts';
 export { formatSize, parseSize } from './base/units.ts';
+export { version } from './base/version.ts';
 export { compare } from './ops/compare.ts';
 export { convert } from './ops/convert.ts';
 export { formats } from './ops/formats.ts';
@@ -31,9 +31,6 @@ export type {
   Progress,
   RangeOptions,
 } from './ops/types.ts';
-
-/** The version of this package. */
-export const version: string = (createRequire(import.meta.url)('../package.json') as { version: string }).version;
 
 /** Which engine moves the bytes on this machine, and why that one. Throws `unsupported` where there is none. */
 export async function engineName(): Promise<{ name: 'native' | 'portable'; why: string }> {
