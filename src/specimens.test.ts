@@ -11,7 +11,7 @@ import { open, VdconvError } from './index.ts';
 import { digestOf } from './testing/digest.ts';
 
 /** Formats whose rows are held to; rows of others wait for their format. */
-const COVERED = ['raw', 'qcow2', 'vmdk'];
+const COVERED = ['raw', 'qcow2', 'vmdk', 'vhd', 'vhdx'];
 
 /** Rows that promise content which is not read yet: until then they must be refused, by the error named. */
 const NOT_YET: Record<string, { code: string; why: string }> = {
@@ -80,8 +80,14 @@ describe.each(rows)('$path', (row) => {
       // The manifest's tools count raw disks in sectors: where the file ends inside one, theirs has zeros behind it.
       const odd = row.format === 'raw' && image.virtualSize === statSync(file).size ? image.virtualSize % SECTOR : 0;
       const padding = odd === 0 ? 0 : SECTOR - odd;
-      expect(image.virtualSize + padding).toBe(row.size);
-      expect(await digestOf(image, { padding })).toBe(row.sha256);
+      // A row may leave out the size, or the content of a disk of 127 GiB.
+      if (row.size > 0) {
+        expect(image.virtualSize + padding).toBe(row.size);
+      }
+      if (row.sha256 !== '') {
+        expect(await digestOf(image, { padding })).toBe(row.sha256);
+      }
+      expect(row.size + row.sha256.length).toBeGreaterThan(0);
     } finally {
       await image.close();
     }

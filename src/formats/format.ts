@@ -53,6 +53,8 @@ export interface Image {
   readonly dataFiles: readonly DataFile[];
   /** The layer below, if any: `unallocated` extents show it. */
   readonly parent?: Reference;
+  /** How this format's layers know each other; absent where they do not. */
+  readonly lineage?: Lineage;
   /** Facts for `info`; nothing here steers a conversion. */
   readonly facts: ImageFacts;
   /**
@@ -60,6 +62,15 @@ export interface Image {
    * Throws `corrupt` or `truncated` naming table and offset.
    */
   extents(start: number, end: number): BlockMap;
+}
+
+/** Ids by which a child says which parent it was made over. Text, compared without case and leading zeros. */
+export interface Lineage {
+  /** The child's field, as its specification calls it. */
+  field: string;
+  own?: string;
+  /** In a child: the parent's id is one of these. */
+  parents?: readonly string[];
 }
 
 export interface ImageFacts {

@@ -3,9 +3,12 @@ import { VdconvError } from '../base/errors.ts';
 import type { Format, Sample } from './format.ts';
 import { qcow2 } from './qcow2/index.ts';
 import { raw } from './raw/index.ts';
+import { vdi } from './vdi/index.ts';
+import { vhd } from './vhd/index.ts';
+import { vhdx } from './vhdx/index.ts';
 import { vmdk } from './vmdk/index.ts';
 
-export const FORMATS: readonly Format[] = [qcow2, vmdk, raw];
+export const FORMATS: readonly Format[] = [qcow2, vmdk, vhdx, vhd, vdi, raw];
 
 /** The format that a user or an image calls `name`. Throws `usage` listing the names there are. */
 export function formatNamed(name: string, what: string): Format {

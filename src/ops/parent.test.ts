@@ -53,7 +53,7 @@ test('a parent that was written to since is refused: the disk would be neither t
     name: 'VdconvError',
     code: 'corrupt',
     message:
-      `${child}: parentCID is ${parentCid}, but the CID of ${join(dir, 'base.vmdk')} is ${cid}; ` +
+      `${child}: parentCID is ${parentCid}, but the id of ${join(dir, 'base.vmdk')} is ${cid}; ` +
       'the parent is another image, or was written to after this layer was made',
   });
 });

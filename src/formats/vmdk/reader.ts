@@ -2,7 +2,7 @@
 import { escapeText, VdconvError } from '../../base/errors.ts';
 import { KiB } from '../../base/units.ts';
 import type { ByteSource, Reference, ReferenceGate } from '../../io/types.ts';
-import type { Image, OpenContext } from '../format.ts';
+import type { Image, Lineage, OpenContext } from '../format.ts';
 import { openDescribed, standaloneDescriptor } from './described.ts';
 import { type Descriptor, NO_PARENT } from './descriptor.ts';
 import { diskMap } from './disk-map.ts';
@@ -60,8 +60,19 @@ function makeImage(descriptor: Descriptor, { extents, dataFiles }: Disk, { paren
     virtualSize: extents.reduce((sum, { bytes }) => sum + bytes, 0),
     dataFiles,
     ...(parent === undefined ? {} : { parent }),
+    lineage: lineage(descriptor),
     facts: imageFacts(descriptor, extents, parent === undefined ? references : [parent, ...references], warnings),
     extents: (start, end) => diskMap(extents, start, end),
+  };
+}
+
+/** VMDK 5.0 §The descriptor file: a child's parentCID is its parent's CID. */
+function lineage({ header }: Descriptor): Lineage {
+  const [own, parent] = [header.get('cid'), header.get('parentcid')];
+  return {
+    field: 'parentCID',
+    ...(own === undefined ? {} : { own }),
+    ...(parent === undefined || parent.toLowerCase() === NO_PARENT ? {} : { parents: [parent] }),
   };
 }
 

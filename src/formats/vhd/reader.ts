@@ -1,0 +1,44 @@
+/** Opens a VHD: its footer, for all but fixed disks the dynamic header, and the size that the guest saw. */
+import type { ByteSource } from '../../io/types.ts';
+import type { BlockMap } from '../../map/extents.ts';
+import type { Image } from '../format.ts';
+import { imageFacts, subformatOf, uuid } from './facts.ts';
+import { checkFixed, fixedMap } from './fixed.ts';
+import { readFooter } from './footer.ts';
+import { type DynamicDisk, readHeader } from './header.ts';
+import { DiskType } from './layout.ts';
+import { blockMap } from './map.ts';
+import { parentReference, readParentNames } from './parent.ts';
+import { virtualSize } from './size.ts';
+
+export async function openVhd(source: ByteSource): Promise<Image> {
+  const found = await readFooter(source);
+  const { footer, dataEnd, warnings } = found;
+  let disk: DynamicDisk | undefined;
+  if (footer.diskType === DiskType.fixed) {
+    checkFixed(source, footer, dataEnd);
+  } else {
+    disk = await readHeader(source, found);
+  }
+  const isChild = footer.diskType === DiskType.differencing;
+  const names = disk && isChild ? await readParentNames(source, disk.header, disk.headerAt) : undefined;
+  const parent = names && parentReference(names, source.name);
+  const extents = (start: number, end: number): BlockMap =>
+    disk === undefined ? fixedMap(source, start, end) : blockMap(disk, start, end, isChild);
+  const size = await virtualSize(source, footer, extents, warnings);
+  return {
+    format: 'vhd',
+    subformat: subformatOf(footer),
+    virtualSize: size,
+    dataFiles: [{ source }],
+    ...(parent === undefined ? {} : { parent }),
+    // The parent's footer holds the id; Windows does not check its time stamp, and neither is checked here.
+    lineage: {
+      field: 'parentUniqueId',
+      own: uuid(footer.uniqueId),
+      ...(disk && isChild ? { parents: [uuid(disk.header.parentUniqueId)] } : {}),
+    },
+    facts: imageFacts({ footer, disk, names, parent, warnings }),
+    extents,
+  };
+}
