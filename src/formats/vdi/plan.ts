@@ -1,10 +1,11 @@
 /** Plans a VDI: header | block map | blocks of 1 MiB from a multiple of 1 MiB on, so that they can be shared with other files. */
+
 import { VdconvError } from '../../base/errors.ts';
+import { stableUuid } from '../../base/stable-id.ts';
 import { alignUp, divCeil, SECTOR } from '../../base/units.ts';
 import type { Layout } from '../../map/layout.ts';
 import type { WritePlan, WriteRequest } from '../format.ts';
 import { type DiskValues, OFFSET_BLOCKS } from './header-writer.ts';
-import { uniqueId } from './ids.ts';
 import { BLOCK_SIZE, ENTRY_BYTES, MAX_BLOCKS } from './layout.ts';
 import { toStored } from './uuid.ts';
 import { DynamicWriter, staticFront } from './writer.ts';
@@ -22,8 +23,8 @@ export function planVdi(request: WriteRequest): WritePlan {
     diskSize: virtualSize,
     blocks,
     offsetData: alignUp(OFFSET_BLOCKS + blocks * ENTRY_BYTES, BLOCK_SIZE),
-    uuidImage: toStored(uniqueId('vdi', virtualSize, isStatic)),
-    uuidModify: toStored(uniqueId('vdi modify', virtualSize, isStatic)),
+    uuidImage: toStored(stableUuid(6, 'vdi', virtualSize, isStatic)),
+    uuidModify: toStored(stableUuid(6, 'vdi modify', virtualSize, isStatic)),
   };
   const padding = virtualSize - request.virtualSize;
   return {

@@ -1,10 +1,11 @@
 /** Plans a VHD: which subformat, how large, and what the engine may place where. */
+
 import { VdconvError } from '../../base/errors.ts';
+import { stableUuid } from '../../base/stable-id.ts';
 import { alignUp, SECTOR } from '../../base/units.ts';
 import type { WritePlan, WriteRequest } from '../format.ts';
 import { planDynamic } from './dynamic-writer.ts';
 import { FLAT_LAYOUT, fixedWriter } from './fixed-writer.ts';
-import { uniqueId } from './ids.ts';
 import { MAX_DISK_BYTES } from './layout.ts';
 import type { Subformat } from './options.ts';
 import type { DiskValues } from './writing.ts';
@@ -19,7 +20,7 @@ export function planVhd(request: WriteRequest): WritePlan {
     const hint = virtualSize === 0 ? undefined : 'write vhdx, which reaches 64 TiB';
     throw new VdconvError('limit', what, { format: 'vhd', hint });
   }
-  const id = uniqueId('vhd', virtualSize, subformat, subformat === 'dynamic' ? blockSize : 0, forceSize);
+  const id = stableUuid(6, 'vhd', virtualSize, subformat, subformat === 'dynamic' ? blockSize : 0, forceSize);
   const values: DiskValues = { virtualSize, forceSize, uniqueId: id };
   const padding = virtualSize - request.virtualSize;
   return {

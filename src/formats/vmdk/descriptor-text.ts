@@ -1,4 +1,5 @@
 /** The descriptor as vdconv writes it: in the order that VirtualBox demands and the spelling that qemu searches for. */
+import { stableId } from '../../base/stable-id.ts';
 import { GiB, SECTOR, type Sectors, sectorsToBytes } from '../../base/units.ts';
 import { NO_PARENT } from './descriptor.ts';
 import type { AdapterType, Subformat } from './options.ts';
@@ -57,11 +58,9 @@ export function diskGeometry(
   return { cylinders: Math.min(Math.floor(capacity / (heads * sectors)), most), heads, sectors };
 }
 
-/** CID: the same size and options give the same one (FNV-1a), never one of the reserved fffffffe and ffffffff. */
+/** CID: the same size and options give the same one, never one of the reserved fffffffe and ffffffff. */
 function contentId({ subformat, capacity, adapterType, hwVersion }: DescriptorValues): string {
-  let hash = 0x811c9dc5;
-  for (const byte of new TextEncoder().encode(`${subformat} ${capacity} ${adapterType} ${hwVersion}`)) {
-    hash = Math.imul(hash ^ byte, 0x01000193) >>> 0; // u32
-  }
-  return Math.min(hash, 0xfffffffd).toString(16).padStart(8, '0');
+  const [a = 0, b = 0, c = 0, d = 0] = stableId('vmdk', subformat, capacity, adapterType, hwVersion);
+  const cid = ((a * 256 + b) * 256 + c) * 256 + d;
+  return Math.min(cid, 0xfffffffd).toString(16).padStart(8, '0');
 }

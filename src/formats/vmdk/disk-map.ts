@@ -1,7 +1,7 @@
 /** The block map of a disk that consists of extents, one after another. VMDK 5.0 §Extent description. */
 import type { ByteSource } from '../../io/types.ts';
 import { BatchBuilder, type ExtentBatch, Kind } from '../../map/extents.ts';
-import { flatExtents } from './flat-extent.ts';
+import { fileRuns } from '../../map/file-runs.ts';
 import { sparseExtents, type Window } from './grain-tables.ts';
 import type { SparseExtent } from './sparse-extent.ts';
 
@@ -42,7 +42,11 @@ async function* extentMap(extent: DiskExtent, window: Window, out: BatchBuilder)
       out.push(base + from, to - from, Kind.zero);
       return;
     case 'flat':
-      yield* flatExtents(extent.source, extent.offset, window, out);
+      yield* fileRuns(
+        extent.source,
+        { file: window.file, from: extent.offset + from, to: extent.offset + to, guest: base + from },
+        out,
+      );
       return;
     case 'sparse':
       yield* sparseExtents(extent.sparse, window, out);
