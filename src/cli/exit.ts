@@ -1,5 +1,5 @@
 /** Exit statuses: what a script learns from a failure. README.md documents the same table. */
-import { escapeText, VdconvError } from '../index.ts';
+import { escapeText, VdconvError } from '../base/errors.ts';
 
 const STATUS: Readonly<Record<Exclude<VdconvError['code'], 'aborted'>, number>> = {
   internal: 1,

@@ -1,5 +1,5 @@
 /** Reads the arguments of one command by its table of flags. The same table makes the help. */
-import { escapeText, VdconvError } from '../index.ts';
+import { escapeText, VdconvError } from '../base/errors.ts';
 
 export interface Flag {
   /** One letter (`-f`) or a word (`--force`). */

@@ -1,5 +1,5 @@
 /** The command: which part of it the arguments ask for, and how it ends. */
-import { escapeText } from '../index.ts';
+import { escapeText } from '../base/errors.ts';
 import { errorLine, exitStatus } from './exit.ts';
 import { usageError } from './flags.ts';
 import { type Stop, stopOnSignals } from './signals.ts';

@@ -1,6 +1,6 @@
 /** Standard output and error as a command uses them: a reader that went away ends the command quietly. */
 
-import { VdconvError } from '../index.ts';
+import { VdconvError } from '../base/errors.ts';
 import { errorLine, exitStatus, SIGPIPE_STATUS } from './exit.ts';
 
 /** To be called once, before anything is printed. */
