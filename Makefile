@@ -1,6 +1,6 @@
 # Every target sets up what it needs; nothing has to be installed by hand but Node and make (and Rust for the native engine).
 .DEFAULT_GOAL := help
-.PHONY: help demo test build check lint bench clean native oracles test-specimens wasm wasm-check
+.PHONY: help demo test build check lint bench clean native oracles test-specimens test-oracle wasm wasm-check
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 
 CARGO := $(CURDIR)/native/Cargo.toml
@@ -12,6 +12,7 @@ VENV_STAMP := .cache/venv/.built
 TS := $(shell find src -name '*.ts' ! -name '*.test.ts' ! -path 'src/testing/*')
 RS := $(shell find native \( -name target -o -name dist -o -name zlib \) -prune -o -type f \( -name '*.rs' -o -name 'Cargo.*' \) -print)
 SPECIMENS ?= ../shared/specimens
+ORACLE ?= ../shared/oracle
 
 # True where the native engine can be built: cargo of at least this version, and a C compiler.
 RUST_MIN := 1.88
@@ -60,6 +61,12 @@ test-specimens: build ## third-party images, fetched once into .cache/specimens,
 	  mkdir -p .cache/specimens && $(SPECIMENS)/fetch.sh "$$PWD/.cache/specimens" && touch .cache/specimens/.fetched || exit 1; fi; \
 	VDCONV_SPECIMENS="$$PWD/.cache/specimens" VDCONV_SPECIMENS_MANIFEST="$$(realpath $(SPECIMENS)/manifest.tsv)" \
 	  vitest run src/specimens.test.ts
+
+test-oracle: build ## VirtualBox's own disk code and others, built once into .cache/oracle (root), read ours and we theirs
+	@if [ ! -x $(ORACLE)/build.sh ]; then \
+	  echo "no oracles: $(ORACLE)/build.sh is not there (ORACLE=DIR says where it is)"; [ -z "$$CI" ]; exit; fi; \
+	export VDCONV_ORACLE="$${VDCONV_ORACLE:-$$PWD/.cache/oracle}" VDCONV_ORACLE_RUN="$$(realpath $(ORACLE)/run.sh)"; \
+	$(ORACLE)/build.sh "$$VDCONV_ORACLE" && vitest run src/oracle/
 
 oracles: $(VENV_STAMP) ## the Python readers that tests compare with (qemu-img comes from the system)
 
