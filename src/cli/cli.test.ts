@@ -453,6 +453,8 @@ describe('info', () => {
       encrypted: false,
       compressed: false,
       dirty: false,
+      bitmaps: [],
+      metadata: {},
       warnings: [],
       details: expect.any(Object),
     });

@@ -32,6 +32,7 @@ export const FLAGS: readonly Flag[] = [
     repeats: true,
     help: "follow backing files, parents and extents to files beneath DIR; default DIR: IN's own directory. May be repeated",
   },
+  { name: 'random-ids', help: 'fresh ids (UUID, CID, GUID); default: the same content and options give the same ones' },
   { name: 'no-sync', help: 'do not wait until OUT is safely on the disk' },
   ...PROGRESS_FLAGS,
   { name: 'q', help: 'print nothing but errors' },
@@ -81,5 +82,6 @@ export function convertOptions(args: Arguments, source: string): ConvertOptions 
     force: args.has('force'),
     allowReferences: allowedDirectories(args, source),
     noSync: args.has('no-sync'),
+    randomIds: args.has('random-ids'),
   };
 }

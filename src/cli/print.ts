@@ -40,6 +40,12 @@ export function printInfo(info: ImageInfo): string {
   }
   rows.push(...info.references.map((reference): [string, string] => ['refers to', showReference(reference)]));
   rows.push(...info.snapshots.map((snapshot): [string, string] => ['snapshot', showSnapshot(snapshot)]));
+  rows.push(
+    ...info.bitmaps.map(({ name, granularity, enabled }): [string, string] => [
+      'bitmap',
+      `${name} (${formatSize(granularity)} a bit${enabled ? '' : ', disabled'})`,
+    ]),
+  );
   for (const fact of ['encrypted', 'compressed', 'dirty'] as const) {
     if (info[fact]) {
       rows.push([fact, 'yes']);

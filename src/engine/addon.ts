@@ -6,6 +6,8 @@ export interface Addon {
   CopyJob: new (config: JobConfig) => NativeJob;
   Replay: new (layout: Layout, stored: Uint8Array) => NativeReplay;
   dataRuns(fd: number, start: number, end: number, max: number): Float64Array | null;
+  /** Throws what the system says, except where it cannot: then false. */
+  allocate(fd: number, size: number): boolean;
   cpus(): number;
 }
 

@@ -28,8 +28,18 @@ export interface Ahead {
 export interface CopyJob {
   files: readonly DataFile[];
   map: BlockMap;
-  /** Bytes of the virtual disk; the map covers exactly [0, virtualSize). */
+  /** Bytes of the virtual disk, or of the range of it that goes into this file; the map covers exactly [0, virtualSize). */
   virtualSize: number;
+  /** Where that range begins on the disk, for the fingerprint alone; a multiple of 64 KiB. Default 0. */
+  rangeStart?: number | undefined;
+  /** Make {@link CopyResult.fingerprint}. */
+  fingerprint?: boolean | undefined;
+  /** The fingerprint of the jobs before, of which this one's goes on. */
+  fingerprintSoFar?: Uint8Array | undefined;
+  /** For the writer's {@link Content}: what the file before kept. */
+  storedBefore?: Uint8Array | undefined;
+  /** Make {@link CopyResult.stored} for a file too. */
+  keepStored?: boolean | undefined;
   layout: Layout;
   sink: Sink;
   /** Turns what the engine placed, in virtual order, into tables, which the engine writes. Not for `scan` or `ahead`. */
@@ -58,7 +68,9 @@ export interface CopyResult {
   size: number;
   /** Guest bytes that were not zero, in whole zero-granularity units. */
   dataBytes: number;
-  /** `scan`, and streams with tables from ahead: one bit a block, least significant first, 1 where it is stored. */
+  /** 16 bytes that follow from the guest's content in this range and, added, in those before it. */
+  fingerprint?: Uint8Array;
+  /** `scan`, `keepStored`, and streams with tables from ahead: one bit a block, least significant first, 1 where it is stored. */
   stored?: Uint8Array;
 }
 
@@ -73,6 +85,8 @@ export interface Engine {
    * end of everything placed.
    */
   replay(layout: Layout, stored: Uint8Array): Generator<Allocation, number>;
+  /** Reserves the space of [0, size) of a file; false where this engine or the file system cannot. */
+  allocate(fd: number, size: number): boolean;
   /** The parts of [start, end) of a file that are not holes, as pairs; undefined where the file system cannot tell. */
   dataRuns(fd: number, start: number, end: number, max: number): Float64Array | undefined;
 }

@@ -18,6 +18,7 @@ export function nativeEngine(): Engine {
     copy: (job) => copy(addon, job),
     read: (files, map, offset, length) => read(addon, files, map, offset, length),
     replay: (layout, stored) => replay(addon, layout, stored),
+    allocate: (fd, size) => addon.allocate(fd, size),
     dataRuns: (fd, start, end, max) => addon.dataRuns(fd, start, end, max) ?? undefined,
   };
 }

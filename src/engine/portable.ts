@@ -17,8 +17,8 @@ import { fileOut, memoryOut, nowhere, type Out, StreamOut } from './sinks.ts';
 const ENTRIES = 4096;
 
 export function portableEngine(): Engine {
-  // Node cannot ask for holes.
-  return { name: 'portable', copy, read, replay, dataRuns: () => undefined };
+  // Node can neither ask for holes nor reserve space.
+  return { name: 'portable', copy, read, replay, dataRuns: () => undefined, allocate: () => false };
 }
 
 async function copy(job: CopyJob): Promise<CopyResult> {

@@ -3,6 +3,7 @@ import type { ByteSource, Reference, ReferenceGate } from '../io/types.ts';
 import type { DataFile } from '../map/data-file.ts';
 import type { BlockMap } from '../map/extents.ts';
 import type { Layout, Piece, Writer } from '../map/layout.ts';
+import type { DiskMetadata, MetadataKey } from './metadata.ts';
 
 export type { Writer } from '../map/layout.ts';
 
@@ -21,6 +22,8 @@ export interface Format {
   probe(sample: Sample): boolean;
   /** Reads the metadata that describes the image; tables are read later, piece by piece, by `extents`. */
   open(source: ByteSource, context: OpenContext): Promise<Image>;
+  /** Whether images may hold internal snapshots ({@link OpenContext.snapshot}). */
+  readonly hasSnapshots?: boolean;
   /** What `-o` takes when this format is written. Empty for a format that is only read. */
   readonly options: readonly OptionSpec[];
   /** Whether `-c` is possible. */
@@ -41,6 +44,8 @@ export interface Sample {
 export interface OpenContext {
   /** The only way to another file. Most formats do not need it: a parent image is opened by the caller. */
   gate: ReferenceGate;
+  /** The internal snapshot to read, by name or id, in place of the current state. Only where the format has them. */
+  snapshot?: string | undefined;
 }
 
 /** One layer: an opened image, without its parents. */
@@ -55,6 +60,8 @@ export interface Image {
   readonly parent?: Reference;
   /** How this format's layers know each other; absent where they do not. */
   readonly lineage?: Lineage;
+  /** What the image says of the disk besides its bytes; absent where the format has no place for anything. */
+  readonly metadata?: DiskMetadata;
   /** Facts for `info`; nothing here steers a conversion. */
   readonly facts: ImageFacts;
   /**
@@ -78,6 +85,8 @@ export interface ImageFacts {
   blockSize: number;
   references: readonly Reference[];
   snapshots: readonly { id: string; name: string; virtualSize?: number }[];
+  /** Dirty bitmaps for incremental backups, where the format has them. Bytes a bit. */
+  bitmaps?: readonly { name: string; granularity: number; enabled: boolean }[];
   encrypted: boolean;
   compressed: boolean;
   dirty: boolean;
@@ -92,10 +101,11 @@ export type OptionValue = number | string | boolean;
 export interface OptionSpec {
   /** qemu-img's key where one exists. */
   key: string;
-  type: 'size' | 'number' | 'flag' | 'choice';
+  /** A text is taken as it is; '' stands for not given. */
+  type: 'size' | 'number' | 'flag' | 'choice' | 'text';
   choices?: readonly string[];
   default: OptionValue;
-  /** For a size or number: throws `usage` with the legal values when it is not one of them. */
+  /** For a size, number or text: throws `usage` with the legal values when it is not one of them. */
   check?(value: OptionValue): void;
   help: string;
 }
@@ -110,19 +120,67 @@ export interface WriteRequest {
   compress: boolean;
   /** 1 to 9; undefined: the format's default. */
   level?: number | undefined;
+  /** The target's file name without its directory; absent for a stream. */
+  name?: string | undefined;
+  /** What the source says of the disk besides its bytes. An option that the user gave goes before it. */
+  metadata?: DiskMetadata | undefined;
+  /** `-B`: the output is a layer over this image. A format without layers refuses. */
+  base?: BaseImage | undefined;
+  /** 16 random bytes, where ids are to be fresh and not to follow from the content. */
+  randomId?: Uint8Array | undefined;
+  /** Seconds since 1970 for what the format dates; absent: a fixed date. */
+  time?: number | undefined;
 }
 
-export interface WritePlan {
-  layout: Layout;
-  /** What the guest will see: `request.virtualSize`, or more where the format's unit forces it (said in `notes`). */
+/** The image that a new layer lies over. */
+export interface BaseImage {
+  /** The reference to write: a path, relative to the target's directory where the user's was relative. */
+  name: string;
+  /** Absolute path, for formats that keep one as well. */
+  path: string;
+  format: string;
   virtualSize: number;
-  /** One sentence each, for the result and stderr. */
-  notes: readonly string[];
+  lineage?: Lineage | undefined;
+  metadata: DiskMetadata;
+  /** Seconds since 1970 of the file's last change. */
+  changed: number;
+  facts: ImageFacts;
+}
+
+/** One file of an output: one copy over a part of the disk. */
+export interface PlanFile {
+  layout: Layout;
+  /** The guest bytes that it holds; absent: the whole disk. Block 0 of the layout begins at `start`. */
+  range?: { start: number; end: number };
   /**
    * Everything before `layout.dataStart`, where it is known before any data is: such an output streams in one pass.
    * Absent: a stream needs a scan first.
    */
   front?: readonly Piece[];
+  /** The writer makes ids of the content's fingerprint. */
+  fingerprint?: boolean;
+  /** A later file's writer wants to know which blocks of this one hold data. */
+  keepStored?: boolean;
   /** A fresh writer for one pass over the allocation. */
   writer(): Writer;
+}
+
+/** A file beside the target, complete before it. */
+export interface SiblingFile extends PlanFile {
+  /** Its path as the target's metadata names it: relative to the target's directory. */
+  name: string;
+}
+
+/** The file that the user named, and with it the files that it needs. */
+export interface WritePlan extends PlanFile {
+  /** In the order in which they are written. Their content is part of the fingerprint that the target's writer gets. */
+  siblings?: readonly SiblingFile[];
+  /** What the guest will see: `request.virtualSize`, or more where the format's unit forces it (said in `notes`). */
+  virtualSize: number;
+  /** One sentence each, for the result and stderr. */
+  notes: readonly string[];
+  /** What of `request.metadata` the output keeps. Absent: nothing. */
+  carried?: readonly MetadataKey[];
+  /** `falloc`: the finished file's space is reserved; `full`: zeros are written too. */
+  preallocation?: 'falloc' | 'full';
 }

@@ -15,7 +15,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createOutput } from './output.ts';
+import { commit, createOutput } from './output.ts';
 
 let dir: string;
 let target: string;
@@ -43,7 +43,7 @@ describe('createOutput', () => {
     const [only, ...others] = readdirSync(dir);
     expect(others).toEqual([]);
     expect(only).toMatch(/^\.disk\.qcow2\.vdconv-[0-9a-f]{12}$/);
-    await output.commit();
+    await commit([output]);
     expect(readdirSync(dir)).toEqual(['disk.qcow2']);
     expect(readFileSync(target, 'latin1')).toBe('head\0\0\0\0tail\0\0\0\0');
     output.discard();
@@ -54,7 +54,7 @@ describe('createOutput', () => {
     const output = await createOutput(target);
     const piece = Uint8Array.from({ length: 3_000_000 }, (_, i) => i % 253);
     await output.write(1000, piece);
-    await output.commit();
+    await commit([output]);
     const written = readFileSync(target);
     expect(written.length).toBe(3_001_000);
     expect(written.subarray(1000).equals(piece)).toBe(true);
@@ -79,7 +79,7 @@ describe('createOutput', () => {
     const output = await createOutput(target);
     await output.write(0, text('new'));
     writeFileSync(target, 'from elsewhere');
-    expect(await failure(output.commit())).toBe(`exists ${target}: the file exists; add --force to replace it`);
+    expect(await failure(commit([output]))).toBe(`exists ${target}: the file exists; add --force to replace it`);
     expect(readFileSync(target, 'utf8')).toBe('from elsewhere');
     expect(readdirSync(dir)).toEqual(['disk.qcow2']);
   });
@@ -91,7 +91,7 @@ describe('createOutput', () => {
     expect(output.replaces?.ino).toBe(statSync(target, { bigint: true }).ino);
     await output.write(0, text('new'));
     expect(readFileSync(target, 'utf8')).toBe('old');
-    await output.commit();
+    await commit([output]);
     expect(readFileSync(target, 'utf8')).toBe('new');
     expect(statSync(target).mode & 0o777).toBe(0o662);
   });
@@ -109,7 +109,7 @@ describe('createOutput', () => {
     const before = process.umask(0o027);
     try {
       const output = await createOutput(target, { noSync: true });
-      await output.commit();
+      await commit([output]);
     } finally {
       process.umask(before);
     }
@@ -124,7 +124,7 @@ describe('createOutput', () => {
     const output = await createOutput(target, { force: true });
     expect(readdirSync(join(dir, 'real'))).toHaveLength(2);
     await output.write(0, text('new'));
-    await output.commit();
+    await commit([output]);
     expect(lstatSync(target).isSymbolicLink()).toBe(true);
     expect(readFileSync(join(dir, 'real', 'disk'), 'utf8')).toBe('new');
   });
@@ -134,7 +134,7 @@ describe('createOutput', () => {
     linkSync(target, join(dir, 'other'));
     const output = await createOutput(target, { force: true });
     await output.write(0, text('new'));
-    await output.commit();
+    await commit([output]);
     expect(readFileSync(join(dir, 'other'), 'utf8')).toBe('old');
   });
 
@@ -142,7 +142,7 @@ describe('createOutput', () => {
     const long = join(dir, `${'ü'.repeat(127)}x`);
     const output = await createOutput(long);
     expect(Buffer.byteLength(readdirSync(dir)[0] ?? '')).toBeLessThanOrEqual(255);
-    await output.commit();
+    await commit([output]);
     expect(readdirSync(dir)).toEqual([`${'ü'.repeat(127)}x`]);
   });
 
@@ -215,7 +215,7 @@ describe.runIf(canMount)('on a file system that fails', () => {
     const output = await createOutput(path, { force: true });
     rmSync(path);
     mkdirSync(path);
-    expect(await failure(output.commit())).toBe(
+    expect(await failure(commit([output]))).toBe(
       `write ${path}: cannot rename the finished file to its name: is a directory (EISDIR)`,
     );
     expect(readdirSync(mounted)).toEqual(['out.raw']);

@@ -1,6 +1,6 @@
 /**
  * A new file that appears under its name only when it is complete: written beside the target under a temporary name,
- * synced, then renamed. Until {@link Output.commit} has succeeded the target's name is as it was.
+ * synced, then renamed. Until {@link commit} has succeeded the target's name is as it was.
  */
 import { closeSync, constants, fchmodSync, fsync, ftruncate, openSync, write, writeSync } from 'node:fs';
 import { promisify } from 'node:util';
@@ -30,11 +30,15 @@ export interface Output {
   write(offset: number, bytes: Uint8Array): Promise<void>;
   /** Sets the length; bytes that were never written read as zeros. */
   truncate(size: number): Promise<void>;
-  /** fsync of the data, rename to the target, fsync of the directory. On failure the output is discarded. */
-  commit(): Promise<void>;
+  /** fsync of the data, and close: nothing is written any more. On failure the output is discarded. */
+  complete(): Promise<void>;
+  /** After {@link complete}: rename to the target, fsync of the directory. On failure the output is discarded. */
+  publish(): Promise<void>;
+  /** After {@link publish}: takes a target that was not there before away again. Never throws. */
+  withdraw(): void;
   /**
    * Closes and removes the temporary file, when no write is under way any more (its descriptor number may be reused).
-   * May be called again and after a commit; never throws.
+   * May be called again and after it was published; never throws.
    */
   discard(): void;
 }
@@ -61,6 +65,28 @@ export async function createOutput(target: string, options: OutputOptions = {}):
     output.keepMode(resolved.mode);
   }
   return output;
+}
+
+/**
+ * Makes the files of one output appear: all are synced before the first is renamed, and the last is the one that refers to
+ * the others. Where a rename fails, the files before it that are new are removed again.
+ */
+export async function commit(outputs: readonly Output[]): Promise<void> {
+  for (const output of outputs) {
+    await output.complete();
+  }
+  const published: Output[] = [];
+  try {
+    for (const output of outputs) {
+      await output.publish();
+      published.push(output);
+    }
+  } catch (error) {
+    for (const output of published) {
+      output.withdraw();
+    }
+    throw error;
+  }
 }
 
 /** Pieces up to this size are written on the spot: a page-cache copy costs less than a trip through the thread pool. */
@@ -119,23 +145,36 @@ class TemporaryOutput implements Output {
     });
   }
 
-  async commit(): Promise<void> {
+  async complete(): Promise<void> {
     try {
-      const sync = this.#options.noSync !== true;
-      if (sync) {
+      if (this.#options.noSync !== true) {
         await syncData(this.fd).catch((cause: unknown) => {
           throw writeError(this.name, 'sync the data to the disk', cause);
         });
       }
       this.#close();
+    } catch (error) {
+      this.discard();
+      throw error;
+    }
+  }
+
+  async publish(): Promise<void> {
+    try {
       await publish(this.#temporary, this.#path, this.name, this.#options.force === true);
       this.#finished = true;
-      if (sync) {
+      if (this.#options.noSync !== true) {
         await syncDirectory(this.#path, this.name);
       }
     } catch (error) {
       this.discard();
       throw error;
+    }
+  }
+
+  withdraw(): void {
+    if (this.#finished && this.replaces === undefined) {
+      removeTemporary(this.#path);
     }
   }
 

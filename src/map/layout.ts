@@ -25,6 +25,13 @@ export interface Layout {
   side?: { every: number; bytes: number };
   /** Absent: blocks are stored plain. */
   codec?: TargetCodec;
+  /**
+   * The output is a layer: the map says `unallocated` for whole blocks that the layer below has as they are, and every
+   * other block that is all zero is placed as {@link Placed.zero}.
+   */
+  explicitZeros?: boolean;
+  /** Every block is placed, also where it is zero; zeros are not written all the same. */
+  storeAll?: boolean;
 }
 
 export interface TableGroup {
@@ -55,7 +62,7 @@ export interface TargetCodec {
 
 /** What an allocation entry is; numbers shared with native/core/src/log.rs. */
 export const Placed = {
-  /** `count` consecutive blocks from `index`, plain, at `offset`, offset + stride, … (stride = prefix + block size). */
+  /** `blocks` consecutive blocks from `index`, plain, at `offset`, offset + stride, … (stride = prefix + block size). */
   plain: 0,
   /** Block `index`, compressed to `stored` bytes at `offset` (framing included). */
   compressed: 1,
@@ -63,6 +70,8 @@ export const Placed = {
   table: 2,
   /** Side table number `index` has the place `offset`. */
   side: 3,
+  /** `blocks` consecutive blocks from `index` are zeros that hide the layer below; they have no place. */
+  zero: 4,
 } as const;
 export type Placed = (typeof Placed)[keyof typeof Placed];
 
@@ -87,5 +96,13 @@ export interface Writer {
   /** Pieces that are complete after this batch. */
   add(batch: Allocation): Piece[];
   /** The rest, front tables and header last. `size`: the output's length in bytes. */
-  finish(hostEnd: number): { pieces: Piece[]; size: number };
+  finish(hostEnd: number, content?: Content): { pieces: Piece[]; size: number };
+}
+
+/** What a copy learnt of the guest's content, for writers that asked for it in their plan. */
+export interface Content {
+  /** 16 bytes that follow from the content alone, whatever moved it: of this file's range and of those before it. */
+  fingerprint?: Uint8Array;
+  /** Of the file before that kept it: one bit a block of its layout, least significant first, 1 where there is data. */
+  stored?: Uint8Array;
 }

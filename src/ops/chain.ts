@@ -122,10 +122,10 @@ async function openLayers(path: string, options: OpenOptions, engine: Holes, fol
   const layers: Layer[] = [];
   let opened: ByteSource | undefined = await openFileSource(path, files);
   try {
-    let format = options.format;
+    let { format, snapshot } = options;
     for (;;) {
       throwIfAborted(options.signal);
-      const layer: Layer = { source: opened, image: await openImage(opened, format, gate) };
+      const layer: Layer = { source: opened, image: await openImage(opened, format, gate, snapshot) };
       opened = undefined;
       const child = layers.at(-1);
       layers.push(layer);
@@ -139,6 +139,8 @@ async function openLayers(path: string, options: OpenOptions, engine: Holes, fol
       if (layers.length === MAX_LAYERS) {
         throw new VdconvError('limit', `has more than ${MAX_LAYERS} layers`, { file: path, field: parent.kind });
       }
+      // A snapshot is one of the image that was named, not of its parents.
+      snapshot = undefined;
       opened = await gate.open(parent, layer.source);
       refuseCycle(opened, layers);
       format = parent.format;
@@ -150,12 +152,20 @@ async function openLayers(path: string, options: OpenOptions, engine: Holes, fol
   }
 }
 
-async function openImage(source: ByteSource, name: string | undefined, gate: ReferenceGate): Promise<Image> {
+async function openImage(
+  source: ByteSource,
+  name: string | undefined,
+  gate: ReferenceGate,
+  snapshot: string | undefined,
+): Promise<Image> {
   const format =
     name === undefined
       ? probeFormat(await readSample(source), source.name)
       : formatNamed(name, escapeText(source.name));
-  const image = await format.open(source, { gate });
+  if (snapshot !== undefined && format.hasSnapshots !== true) {
+    throw new VdconvError('usage', `${format.name} images have no internal snapshots`, { file: source.name });
+  }
+  const image = await format.open(source, { gate, snapshot });
   if (image.virtualSize > MAX_VIRTUAL_SIZE) {
     await Promise.all(image.dataFiles.map((f) => (f.source === source ? undefined : f.source.close())));
     const what = `the virtual disk has ${formatSize(image.virtualSize)}, more than ${formatSize(MAX_VIRTUAL_SIZE)}`;

@@ -1,5 +1,5 @@
 /** `convert` into a stream of the caller's: it takes bytes at its own speed, in order. */
-import { VdconvError } from '../base/errors.ts';
+import { escapeText, VdconvError } from '../base/errors.ts';
 import { KiB } from '../base/units.ts';
 import type { Engine } from '../engine/contract.ts';
 import type { WritePlan } from '../formats/format.ts';
@@ -8,11 +8,9 @@ import { unlessAborted } from './abort.ts';
 import type { Chain } from './chain.ts';
 import { copyJob, paceOf, type Written } from './copy-job.ts';
 import { type Pieces, pieceStream } from './pieces.ts';
+import { STREAM } from './stream-name.ts';
 import type { ConvertOptions } from './types.ts';
 import { Uses } from './uses.ts';
-
-/** How results and messages name a stream: as the command line names standard output. */
-export const STREAM = '-';
 
 /** Throws `usage` where the stream cannot be written to. */
 export function checkStream(target: WritableStream<Uint8Array>): void {
@@ -33,6 +31,10 @@ export async function writeStream(
   target: WritableStream<Uint8Array>,
   options: ConvertOptions,
 ): Promise<Written> {
+  if (plan.siblings !== undefined && plan.siblings.length > 0) {
+    const names = plan.siblings.map(({ name }) => escapeText(name)).join(', ');
+    throw new VdconvError('usage', `such an image is several files (${names}): it cannot be written to a stream`);
+  }
   return isDiskItself(plan, chain.virtualSize)
     ? writeDisk(engine, chain, target, options)
     : writeSpooled(engine, chain, plan, target, options);
@@ -92,7 +94,7 @@ async function writeSpooled(
   const spool = createSpool(options.spool);
   const uses = new Uses(STREAM);
   try {
-    const job = copyJob(chain, plan, { ...options, onProgress: half });
+    const job = copyJob(chain, plan, plan, { ...options, onProgress: half });
     const { size, dataBytes } = await engine.copy({ ...job, sink: { kind: 'file', fd: spool.fd, name: spool.name } });
     await chain.assertUnchanged();
     spool.truncate(size);

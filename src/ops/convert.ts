@@ -1,18 +1,17 @@
 /** `convert`: one image in, a new one out. */
 import { performance } from 'node:perf_hooks';
-import { escapeText, VdconvError } from '../base/errors.ts';
 import type { Engine } from '../engine/contract.ts';
 import { loadEngine } from '../engine/engine.ts';
 import type { WritePlan } from '../formats/format.ts';
-import { identityOfPath, sameFile } from '../io/file-identity.ts';
-import { identityOf, openFileSource } from '../io/file-source.ts';
-import { createOutput } from '../io/output.ts';
-import { cancelled, throwIfAborted } from './abort.ts';
+import { cancelled } from './abort.ts';
 import { type Chain, openChain } from './chain.ts';
-import { checkStream, STREAM, writeStream } from './convert-stream.ts';
-import { checkOptions, copyJob, type Written } from './copy-job.ts';
+import { checkStream, writeStream } from './convert-stream.ts';
+import { checkOptions, type Written } from './copy-job.ts';
+import { droppedFrom, notesOf } from './left-behind.ts';
+import { STREAM } from './stream-name.ts';
 import { planTarget, targetFormat } from './target.ts';
 import type { ConvertOptions, ConvertResult } from './types.ts';
+import { writeFiles } from './write-files.ts';
 
 /**
  * Converts `source` into a new image.
@@ -31,7 +30,7 @@ export async function convert(
   options: ConvertOptions = {},
 ): Promise<ConvertResult> {
   if (typeof target === 'string') {
-    return run(source, target, options, (engine, chain, plan) => writeFile(engine, chain, plan, target, options));
+    return run(source, target, options, (engine, chain, plan) => writeFiles(engine, chain, plan, target, options));
   }
   checkStream(target);
   try {
@@ -58,8 +57,8 @@ async function run(
   try {
     const chain = await openChain(source, options, engine);
     try {
-      const plan = planTarget(target, chain.virtualSize, options);
-      const { size, dataBytes, allocatedSize } = await write(engine, chain, plan);
+      const plan = planTarget(target, chain, options);
+      const { size, dataBytes, allocatedSize, siblings = [] } = await write(engine, chain, plan);
       return {
         source: { filename: source, format: chain.top.image.format, virtualSize: chain.virtualSize },
         target: {
@@ -68,9 +67,11 @@ async function run(
           virtualSize: plan.virtualSize,
           fileSize: size,
           allocatedSize,
+          siblings: [...siblings],
         },
         dataBytes,
-        notes: [...notesOf(chain), ...plan.notes],
+        dropped: droppedFrom(chain, plan),
+        notes: notesOf(chain, plan),
         engine: engine.name,
         seconds: (performance.now() - begun) / 1000,
       };
@@ -83,61 +84,4 @@ async function run(
     // Whatever an abort made fail first, the caller asked for it.
     throw options.signal?.aborted ? cancelled(error) : error;
   }
-}
-
-async function writeFile(
-  engine: Engine,
-  chain: Chain,
-  plan: WritePlan,
-  target: string,
-  options: ConvertOptions,
-): Promise<Written> {
-  await refuseSameFile(chain, target);
-  const output = await createOutput(target, { force: options.force, noSync: options.noSync });
-  try {
-    const { size, dataBytes } = await engine.copy({
-      ...copyJob(chain, plan, options),
-      sink: { kind: 'file', fd: output.fd, name: target },
-    });
-    await chain.assertUnchanged();
-    await output.truncate(size);
-    throwIfAborted(options.signal);
-    await output.commit();
-    return { size, dataBytes, allocatedSize: await allocatedSizeOf(target) };
-  } finally {
-    // After a commit this does nothing.
-    output.discard();
-  }
-}
-
-/** Renaming over a file that is being read would lose nothing, but the user meant something else. */
-async function refuseSameFile(chain: Chain, target: string): Promise<void> {
-  const there = await identityOfPath(target);
-  const files = chain.layers.flatMap(({ source, image }) => [source, ...image.dataFiles.map((f) => f.source)]);
-  const same = files.find((file) => {
-    const identity = identityOf(file);
-    return there !== undefined && identity !== undefined && sameFile(identity, there);
-  });
-  if (same !== undefined) {
-    throw new VdconvError('usage', `is the same file as the source ${escapeText(same.name)}`, { file: target });
-  }
-}
-
-/** What the conversion leaves behind, and what the user should know of the source. */
-function notesOf(chain: Chain): string[] {
-  const notes = chain.layers.flatMap(({ source, image }) =>
-    image.facts.warnings.map((warning) => `${escapeText(source.name)}: ${warning}`),
-  );
-  const { snapshots } = chain.top.image.facts;
-  if (snapshots.length > 0) {
-    const what = snapshots.length === 1 ? '1 internal snapshot is' : `${snapshots.length} internal snapshots are`;
-    notes.push(`${what} not carried over: only the current state of the disk is converted`);
-  }
-  return notes;
-}
-
-async function allocatedSizeOf(path: string): Promise<number | null> {
-  const file = await openFileSource(path);
-  await file.close();
-  return file.allocatedSize;
 }

@@ -1,9 +1,10 @@
 /** What `convert` asks of the engine, wherever the output goes. */
 import { VdconvError } from '../base/errors.ts';
 import { isPowerOfTwo, MiB } from '../base/units.ts';
-import type { CopyJob, CopyOptions } from '../engine/contract.ts';
-import type { WritePlan } from '../formats/format.ts';
+import type { CopyJob, CopyOptions, CopyResult } from '../engine/contract.ts';
+import type { PlanFile, WritePlan } from '../formats/format.ts';
 import { type BlockMap, Kind } from '../map/extents.ts';
+import { shift } from '../map/shift.ts';
 import { uniform } from '../map/uniform.ts';
 import type { Chain } from './chain.ts';
 import { Pace } from './pace.ts';
@@ -11,21 +12,36 @@ import type { ConvertOptions } from './types.ts';
 
 /** What was written, whatever it was written to. */
 export interface Written {
-  /** Bytes of the output. */
+  /** Bytes of the output, all its files together. */
   size: number;
   dataBytes: number;
   allocatedSize: number | null;
+  /** Paths of the files besides the target. */
+  siblings?: readonly string[];
 }
 
-export function copyJob(chain: Chain, plan: WritePlan, options: ConvertOptions): Omit<CopyJob, 'sink'> {
-  const map = padded(chain, plan.virtualSize);
+/** One file of the plan. @param before the copy into the file before it. */
+export function copyJob(
+  chain: Chain,
+  plan: WritePlan,
+  file: PlanFile,
+  options: ConvertOptions,
+  before?: CopyResult,
+): Omit<CopyJob, 'sink'> {
+  const { start, end } = file.range ?? { start: 0, end: plan.virtualSize };
+  const map = shift(padded(chain, start, end), start);
   return {
     files: chain.dataFiles,
     map: paceOf(options)?.map(map) ?? map,
-    virtualSize: plan.virtualSize,
-    layout: plan.layout,
-    writer: plan.writer(),
-    options: copyOptions(options),
+    virtualSize: end - start,
+    rangeStart: start,
+    layout: file.layout,
+    writer: file.writer(),
+    fingerprint: [plan, ...(plan.siblings ?? [])].some(({ fingerprint }) => fingerprint === true),
+    fingerprintSoFar: before?.fingerprint,
+    storedBefore: before?.stored,
+    keepStored: file.keepStored,
+    options: copyOptions(plan, options, start, end),
   };
 }
 
@@ -33,21 +49,26 @@ export function paceOf({ rate, signal }: ConvertOptions): Pace | undefined {
   return rate === undefined ? undefined : new Pace(rate, signal);
 }
 
-/** The guest's bytes, and zeros up to the size that the target's unit forces. */
-async function* padded(chain: Chain, virtualSize: number): BlockMap {
-  yield* chain.extents(0, chain.virtualSize);
-  if (virtualSize > chain.virtualSize) {
-    yield* uniform(chain.virtualSize, virtualSize, Kind.zero);
+/** The guest's bytes of a range, which are zeros behind the disk's end, up to the size that the target's unit forces. */
+async function* padded(chain: Chain, start: number, end: number): BlockMap {
+  const there = Math.min(end, chain.virtualSize);
+  if (start < there) {
+    yield* chain.extents(start, there);
   }
+  yield* uniform(Math.max(start, there), end, Kind.zero);
 }
 
-function copyOptions(options: ConvertOptions): CopyOptions {
-  const { onProgress } = options;
+function copyOptions(plan: WritePlan, options: ConvertOptions, start: number, end: number): CopyOptions {
+  const { onProgress, threads, zeroGranularity, signal } = options;
+  const total = plan.virtualSize;
   return {
-    threads: options.threads,
-    zeroGranularity: options.zeroGranularity,
-    signal: options.signal,
-    onProgress: onProgress && ((done, total) => onProgress({ done, total })),
+    threads,
+    zeroGranularity: plan.preallocation === 'full' ? 0 : zeroGranularity,
+    signal,
+    // A file without guest bytes has nothing to tell.
+    ...(onProgress === undefined || start === end
+      ? {}
+      : { onProgress: (done) => onProgress({ done: start + done, total }) }),
   };
 }
 

@@ -37,6 +37,8 @@ export function describe({ top: { source, image } }: Chain): ImageInfo {
     encrypted: facts.encrypted,
     compressed: facts.compressed,
     dirty: facts.dirty,
+    bitmaps: (facts.bitmaps ?? []).map((b) => ({ ...b })),
+    metadata: { ...image.metadata },
     warnings: [...facts.warnings],
     details: { ...facts.details },
   };

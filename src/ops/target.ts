@@ -1,8 +1,12 @@
 /** What the target is to be: format and options, from what the caller said. */
+import { randomBytes } from 'node:crypto';
+import { basename } from 'node:path';
 import { escapeText, VdconvError } from '../base/errors.ts';
 import { parseSize } from '../base/units.ts';
 import type { Format, OptionSpec, OptionValue, WritePlan } from '../formats/format.ts';
 import { FORMATS, formatByEnding, formatNamed } from '../formats/registry.ts';
+import type { Chain } from './chain.ts';
+import { STREAM } from './stream-name.ts';
 import type { ConvertOptions } from './types.ts';
 
 /** Throws `usage` where the target's format or options make no sense: before any file is touched. */
@@ -22,7 +26,8 @@ export function targetFormat(target: string, options: ConvertOptions): Format & 
   return { ...format, plan };
 }
 
-export function planTarget(target: string, virtualSize: number, options: ConvertOptions): WritePlan {
+/** What is converted: the disk's size, and what its image says of it. */
+export function planTarget(target: string, source: Chain, options: ConvertOptions): WritePlan {
   const format = targetFormat(target, options);
   const compress = options.compress === true || options.compressLevel !== undefined;
   if (compress && !format.compresses) {
@@ -34,7 +39,28 @@ export function planTarget(target: string, virtualSize: number, options: Convert
   }
   const said = options.targetOptions ?? {};
   const given = new Set(Object.keys(said).filter((key) => said[key] !== undefined));
-  return format.plan({ virtualSize, options: optionValues(format, said), given, compress, level });
+  return format.plan({
+    virtualSize: source.virtualSize,
+    options: optionValues(format, said),
+    given,
+    compress,
+    level,
+    ...(target === STREAM ? {} : { name: basename(target) }),
+    metadata: source.top.image.metadata,
+    ...(options.randomIds === true ? { randomId: Uint8Array.from(randomBytes(16)) } : {}),
+    time: sourceDate(process.env.SOURCE_DATE_EPOCH),
+  });
+}
+
+/** reproducible-builds.org: seconds since 1970 that stand for now. Throws `usage` where it is no such number. */
+function sourceDate(text: string | undefined): number | undefined {
+  if (text === undefined || text === '') {
+    return undefined;
+  }
+  if (!/^\d{1,12}$/.test(text)) {
+    throw new VdconvError('usage', `SOURCE_DATE_EPOCH=${escapeText(text)}: must be whole seconds since 1970`);
+  }
+  return Number(text);
 }
 
 function optionValues(
@@ -88,6 +114,8 @@ function convertValue(
         return false;
       }
       throw wrong('on or off');
+    case 'text':
+      return String(given);
     case 'choice':
       if (!spec.choices?.includes(String(given))) {
         throw wrong(`one of ${spec.choices?.join(', ')}`);

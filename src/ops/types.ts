@@ -1,4 +1,5 @@
 /** What the operations take and return: the shapes that the library exports and the command line prints. */
+import type { DiskMetadata } from '../formats/metadata.ts';
 import type { Reference } from '../io/types.ts';
 
 /** How an image is to be opened. */
@@ -11,6 +12,8 @@ export interface OpenOptions {
   allowReferences?: boolean | readonly string[] | undefined;
   /** Ends the operation with VdconvError `aborted`. */
   signal?: AbortSignal | undefined;
+  /** The internal snapshot to read, by name or id, in place of the current state. */
+  snapshot?: string | undefined;
 }
 
 /** A part of the virtual disk, in bytes: [start, end). Default: all of it. */
@@ -125,6 +128,10 @@ export interface ImageInfo {
   /** The format as such stores its data compressed. QCOW2 decides it cluster by cluster: false, `map` tells. */
   compressed: boolean;
   dirty: boolean;
+  /** Dirty bitmaps for incremental backups; bytes a bit. */
+  bitmaps: { name: string; granularity: number; enabled: boolean }[];
+  /** What the image says of the disk besides its bytes, in the same words for all formats. */
+  metadata: DiskMetadata;
   /** One sentence each, for people. */
   warnings: string[];
   /** The format's own fields. */
@@ -151,6 +158,8 @@ export interface ConvertOptions extends OpenOptions {
   force?: boolean | undefined;
   /** Skip fsync of data and directory. */
   noSync?: boolean | undefined;
+  /** Ids (UUIDs, content ids) are random; default: they follow from content and options. */
+  randomIds?: boolean | undefined;
   onProgress?: ((progress: Progress) => void) | undefined;
 }
 
@@ -164,7 +173,18 @@ export interface Progress {
 export interface ConvertResult {
   source: { filename: string; format: string; virtualSize: number };
   /** `filename` is `-` for a stream; sizes are bytes. */
-  target: { filename: string; format: string; virtualSize: number; fileSize: number; allocatedSize: number | null };
+  target: {
+    filename: string;
+    format: string;
+    virtualSize: number;
+    /** Of all files of the image together. */
+    fileSize: number;
+    allocatedSize: number | null;
+    /** The image's other files: flat and split extents, a data file. */
+    siblings: string[];
+  };
+  /** What the source says of the disk besides its bytes and the target has no place for, in words. */
+  dropped: string[];
   /** Guest bytes that held data. */
   dataBytes: number;
   /** What the user should know: padding, snapshots not carried; one sentence each. */

@@ -66,6 +66,9 @@ function allowedValues(spec: OptionSpec): OptionValue[] {
       return Array.from({ length: 257 }, (_, i) => i).filter(legal);
     case 'flag':
       return [false, true];
+    case 'text':
+      // Names and ids have tests of their own.
+      return [spec.default];
     case 'choice':
       return [...(spec.choices ?? [])];
   }

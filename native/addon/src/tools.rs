@@ -14,6 +14,13 @@ pub fn data_runs(fd: i32, start: f64, end: f64, max: u32) -> Result<Option<Float
     Ok(runs.map(|runs| runs.iter().flat_map(|&(a, b)| [a as f64, b as f64]).collect::<Vec<_>>().into()))
 }
 
+/// Reserves the space of [0, size) of a file; false where the file system cannot.
+#[napi]
+pub fn allocate(fd: i32, size: f64) -> Result<bool> {
+    let file = duplicate(fd)?;
+    vdconv_core::holes::allocate(file.as_fd(), whole(size, "size")?).map_err(|e| Error::from_reason(e.to_string()))
+}
+
 /// The CPUs this process may use.
 #[napi]
 pub fn cpus() -> u32 {

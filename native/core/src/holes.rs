@@ -1,6 +1,6 @@
-//! Where a sparse file has data: lseek(SEEK_DATA, SEEK_HOLE).
+//! Where a sparse file has data: lseek(SEEK_DATA, SEEK_HOLE); and how it gets space where it has none.
 
-use rustix::fs::{SeekFrom, seek};
+use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
 use rustix::io::Errno;
 use std::os::fd::BorrowedFd;
 
@@ -30,6 +30,21 @@ pub fn data_runs(fd: BorrowedFd<'_>, start: u64, end: u64, max: usize) -> std::i
         at = hole;
     }
     Ok(Some(runs))
+}
+
+/// Reserves the space of [0, size), the length with it. False where the file system cannot.
+pub fn allocate(fd: BorrowedFd<'_>, size: u64) -> std::io::Result<bool> {
+    if size == 0 {
+        return Ok(true);
+    }
+    loop {
+        match fallocate(fd, FallocateFlags::empty(), 0, size) {
+            Ok(()) => return Ok(true),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => return Ok(false),
+            Err(Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
 }
 
 #[cfg(test)]
