@@ -19,7 +19,7 @@ ${columns([
 ])}
 Depth is the layer that decides, 0 for IMAGE itself. In JSON, compressed
 entries also have storedLength (at most so many bytes are stored), skip (bytes
-of the decoded unit before start), codec (zlib; deflate without its header)
+of the decoded unit before start), codec (zlib; deflate without its header; zstd)
 and framing (grain-marker: VMDK's 12 bytes before the stream, the last four
 of them its exact length).
 

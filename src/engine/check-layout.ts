@@ -15,7 +15,8 @@ export function checkLayout({ blockSize, dataAlign, dataPhase, tables, side, cod
     refuseUnless(side.bytes > 0 && side.bytes < side.every, 'a side table must be smaller than the range it covers');
   }
   if (codec !== undefined) {
-    const { packing, maxShare } = codec;
+    const { name, level, packing, maxShare } = codec;
+    refuseUnless(level >= 1 && level <= (name === 'zstd' ? 22 : 9), 'the codec has no such level');
     refuseUnless(isPowerOfTwo(packing) && packing <= 4096, 'packing must be a power of two of at most 4096');
     refuseUnless(
       maxShare === 0 || (dataAlign === blockSize && packing === 1),

@@ -23,6 +23,7 @@ export function decodeUnit(
   corrupt: (what: string) => VdconvError,
 ): number {
   const stream = codec.framing === 'none' ? input : grainStream(start, input, corrupt);
+  refuseZstd(codec.name);
   const raw = codec.name === 'deflate';
   const status = zlib.inflate(raw, 15, stream.subarray(0, MAX_INPUT), out);
   if (status === Inflated.end) {
@@ -69,6 +70,7 @@ export function encodedBound(codec: TargetCodec, blockSize: number): number {
  */
 export function encodeBlock(zlib: Zlib, codec: TargetCodec, start: number, block: Uint8Array, out: Uint8Array): number {
   const { level, incompressible } = codec;
+  refuseZstd(codec.name);
   const framing = framingBytes(codec);
   let length = deflate(zlib, codec, level, block, out.subarray(framing, framing + block.length - 1));
   if (length === 0 && incompressible === 'plain') {
@@ -92,6 +94,12 @@ function deflate(zlib: Zlib, codec: TargetCodec, level: number, block: Uint8Arra
     throw new VdconvError('internal', `deflate: status ${length} (level ${level}, window ${codec.windowBits})`);
   }
   return length;
+}
+
+function refuseZstd(name: TargetCodec['name']): void {
+  if (name === 'zstd') {
+    throw new VdconvError('unsupported', 'zstd needs the native engine');
+  }
 }
 
 function framingBytes({ framing }: TargetCodec): number {

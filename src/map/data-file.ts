@@ -8,8 +8,8 @@ export interface DataFile {
 }
 
 export interface SourceCodec {
-  /** `deflate` is RFC 1951, `zlib` RFC 1950. */
-  name: 'deflate' | 'zlib';
+  /** `deflate` is RFC 1951, `zlib` RFC 1950, `zstd` RFC 8878 (one frame or several, with anything behind them). */
+  name: 'deflate' | 'zlib' | 'zstd';
   /** Decoded bytes of one unit; the last unit of the disk may decode to fewer. Power of two, at most 4 MiB. */
   unit: number;
   /**

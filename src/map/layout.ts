@@ -45,10 +45,10 @@ export interface TableGroup {
 }
 
 export interface TargetCodec {
-  name: 'deflate' | 'zlib';
-  /** 1 to 9. */
+  name: 'deflate' | 'zlib' | 'zstd';
+  /** 1 to 9; zstd to 22 (the portable engine has one level of it). */
   level: number;
-  /** log2 of the window: 12 or 15. */
+  /** log2 of the window: 12 or 15; says nothing to zstd. */
   windowBits: number;
   /** Stored blocks begin at multiples of this: 1 (QCOW2) or 512 (VMDK). */
   packing: number;

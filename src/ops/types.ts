@@ -72,8 +72,8 @@ export interface MapEntry {
   storedLength?: number;
   /** `compressed`: decoded bytes before `start`; not 0 where a layer above hides the beginning of the unit. */
   skip?: number;
-  /** `compressed`: RFC 1951 or RFC 1950. */
-  codec?: 'deflate' | 'zlib';
+  /** `compressed`: RFC 1951, RFC 1950 or RFC 8878. */
+  codec?: 'deflate' | 'zlib' | 'zstd';
   /** `compressed`: `grain-marker` is VMDK's 12 bytes before the stream (u64 sector, u32 length of the stream, both LE). */
   framing?: 'none' | 'grain-marker';
 }

@@ -4,6 +4,7 @@
  */
 import { closeSync, openSync, readSync } from 'node:fs';
 import { inflateRawSync, inflateSync } from 'node:zlib';
+import { unzstd } from './compressors.ts';
 
 export interface Entry {
   start: number;
@@ -41,11 +42,22 @@ function content({ kind, length, file = '', offset = 0, storedLength = 0, skip =
     case 'compressed': {
       const stored = readUpTo(file, offset, storedLength);
       const stream = framing === 'grain-marker' ? stored.subarray(12, 12 + stored.readUInt32LE(8)) : stored;
-      const unit = codec === 'zlib' ? inflateSync(stream) : inflateRawSync(stream);
+      const unit = decoded(stream, codec);
       return exactly(unit.subarray(skip, skip + length), length);
     }
     default:
       throw new Error(`unknown kind ${kind}`);
+  }
+}
+
+function decoded(stream: Buffer, codec?: string): Buffer {
+  switch (codec) {
+    case 'zlib':
+      return inflateSync(stream);
+    case 'zstd':
+      return unzstd(stream);
+    default:
+      return inflateRawSync(stream);
   }
 }
 

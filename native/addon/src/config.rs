@@ -157,6 +157,7 @@ fn codec(name: &str) -> Result<Codec> {
     match name {
         "deflate" => Ok(Codec::Deflate),
         "zlib" => Ok(Codec::Zlib),
+        "zstd" => Ok(Codec::Zstd),
         _ => Err(Error::from_reason(format!("codec {name}"))),
     }
 }

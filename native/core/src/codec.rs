@@ -1,4 +1,4 @@
-//! Deflate and zlib, both ways, one whole block at a time.
+//! Deflate, zlib and zstd, both ways, one whole block at a time.
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 use libdeflater::{CompressionLvl, Compressor, DecompressionError, Decompressor};
@@ -6,16 +6,19 @@ use libdeflater::{CompressionLvl, Compressor, DecompressionError, Decompressor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Codec, Framing, TargetCodec};
 use crate::source::SourceCodec;
+use crate::zstd;
 
 /// Decodes units of one worker; holds the codec's tables so that a unit costs no allocation.
 pub struct Decoder {
     fast: Decompressor,
     slow: Decompress,
+    /// Made by the first unit that needs it.
+    zstd: Option<zstd::Decoder>,
 }
 
 impl Default for Decoder {
     fn default() -> Self {
-        Self { fast: Decompressor::new(), slow: Decompress::new(false) }
+        Self { fast: Decompressor::new(), slow: Decompress::new(false), zstd: None }
     }
 }
 
@@ -30,12 +33,19 @@ impl Decoder {
         let result = match codec.codec {
             Codec::Deflate => self.fast.deflate_decompress(stream, out),
             Codec::Zlib => self.fast.zlib_decompress(stream, out),
+            Codec::Zstd => {
+                let decoder = match &mut self.zstd {
+                    Some(decoder) => decoder,
+                    none => none.insert(zstd::Decoder::new()?),
+                };
+                return decoder.decode(stream, out);
+            }
         };
         match (result, codec.codec) {
             (Ok(n), _) => Ok(n),
             // QCOW2 lets a stream go on behind its cluster: what fits counts (qemu reads it so).
             (Err(DecompressionError::InsufficientSpace), Codec::Deflate) => self.decode_prefix(stream, out),
-            (Err(DecompressionError::InsufficientSpace), Codec::Zlib) => {
+            (Err(DecompressionError::InsufficientSpace), _) => {
                 Err(corrupt(format!("the zlib stream decodes to more than {} bytes", out.len())))
             }
             (Err(DecompressionError::BadData), _) => Err(corrupt("the compressed data does not decode")),
@@ -82,12 +92,14 @@ enum How {
     Whole(Box<Compressor>),
     /// Smaller windows.
     Windowed(Box<Compress>),
+    Zstd(zstd::Encoder),
 }
 
 impl Encoder {
     pub fn new(target: TargetCodec) -> Result<Self> {
         let zlib = target.codec == Codec::Zlib;
         let how = match target.window_bits {
+            _ if target.codec == Codec::Zstd => How::Zstd(zstd::Encoder::new(target.level)?),
             15 => {
                 let level = CompressionLvl::new(i32::try_from(target.level).unwrap_or(6))
                     .map_err(|_| Error::internal(format!("compression level {}", target.level)))?;
@@ -108,16 +120,20 @@ impl Encoder {
     pub fn encode(&mut self, start: u64, block: &[u8], out: &mut Vec<u8>) -> Result<Option<u32>> {
         let begin = out.len();
         let framing = self.target.framing.bytes();
-        // Stored plain unless it shrinks; otherwise room for deflate's worst case.
-        // zlib-rs has at level 1 only fixed codes, of up to 9 bits a byte.
+        // Stored plain unless it shrinks; otherwise room for the codec's worst case.
         let n = block.len();
-        let room = if self.target.incompressible_plain { n - 1 } else { n + n / 8 + n / 64 + 64 };
+        let room = match self.how {
+            _ if self.target.incompressible_plain => n - 1,
+            How::Zstd(_) => zstd::bound(n),
+            // zlib-rs has at level 1 only fixed codes, of up to 9 bits a byte.
+            How::Whole(_) | How::Windowed(_) => n + n / 8 + n / 64 + 64,
+        };
         out.resize(begin + framing + room, 0);
         let length = match &mut self.how {
-            How::Whole(c) => match self.target.codec {
-                Codec::Deflate => c.deflate_compress(block, &mut out[begin + framing..]).ok(),
-                Codec::Zlib => c.zlib_compress(block, &mut out[begin + framing..]).ok(),
-            },
+            How::Whole(c) if self.target.codec == Codec::Zlib => {
+                c.zlib_compress(block, &mut out[begin + framing..]).ok()
+            }
+            How::Whole(c) => c.deflate_compress(block, &mut out[begin + framing..]).ok(),
             How::Windowed(c) => {
                 c.reset();
                 if compress(c, block, &mut out[begin + framing..])? {
@@ -127,13 +143,14 @@ impl Encoder {
                     None
                 }
             }
+            How::Zstd(c) => c.encode(block, &mut out[begin + framing..])?,
         };
         let Some(length) = length else {
             out.truncate(begin);
             return if self.target.incompressible_plain {
                 Ok(None)
             } else {
-                Err(Error::internal("deflate needed more than its worst case"))
+                Err(Error::internal("a block needed more than its worst case"))
             };
         };
         if self.target.framing == Framing::GrainMarker {

@@ -62,6 +62,8 @@ pub enum Codec {
     Deflate,
     /// RFC 1950.
     Zlib,
+    /// RFC 8878; `window_bits` says nothing.
+    Zstd,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,6 +127,10 @@ impl Layout {
             }
             if c.max_share > 0 && (!c.incompressible_plain || c.framing != Framing::None) {
                 return wrong("a blob that shares clusters must be smaller than its block");
+            }
+            let levels = if c.codec == Codec::Zstd { 1..=22 } else { 1..=9 };
+            if !levels.contains(&c.level) {
+                return wrong("the codec has no such level");
             }
             if self.prefix_bytes > 0 {
                 return wrong("a layout that compresses has no prefixes");

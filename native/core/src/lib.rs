@@ -26,6 +26,7 @@ pub mod source;
 mod sync;
 mod worker;
 pub mod zero;
+mod zstd;
 
 pub use config::Config;
 pub use error::{Error, ErrorKind, Result};

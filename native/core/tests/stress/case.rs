@@ -126,7 +126,7 @@ impl Case {
 
 fn source(random: &mut Random) -> SourceSpec {
     let codec = random.chance(50).then(|| SourceCodec {
-        codec: random.pick(&[Codec::Deflate, Codec::Zlib]),
+        codec: random.pick(&[Codec::Deflate, Codec::Zlib, Codec::Zstd]),
         unit: 512 << random.below(8),
         framing: random.pick(&[Framing::None, Framing::GrainMarker]),
     });
@@ -154,10 +154,10 @@ fn new_unit(source: &mut SourceSpec, codec: &SourceCodec, at: u64, random: &mut 
     };
     bytes.truncate(promised as usize);
     let mut stored = bytes.clone();
-    if promised == codec.unit && codec.codec == Codec::Deflate && random.chance(10) {
+    if promised == codec.unit && codec.codec != Codec::Zlib && random.chance(10) {
         stored.extend(random.bytes(700));
     }
-    let stream = pack(codec.codec == Codec::Zlib, 15, random.between(1, 9) as u32, &stored);
+    let stream = pack(codec.codec, 15, random.between(1, 9) as u32, &stored);
     let offset = source.bytes.len() as u64;
     if codec.framing == Framing::GrainMarker {
         source.bytes.extend((start / 512).to_le_bytes());
@@ -171,8 +171,14 @@ fn new_unit(source: &mut SourceSpec, codec: &SourceCodec, at: u64, random: &mut 
     Unit { start, offset, bound, bytes }
 }
 
-fn pack(zlib: bool, window: u8, level: u32, bytes: &[u8]) -> Vec<u8> {
-    let mut c = Compress::new_with_window_bits(Compression::new(level), zlib, window);
+fn pack(codec: Codec, window: u8, level: u32, bytes: &[u8]) -> Vec<u8> {
+    if codec == Codec::Zstd {
+        let mut out = vec![0; zstd_safe::compress_bound(bytes.len())];
+        let length = zstd_safe::compress(&mut out[..], bytes, level as i32).unwrap();
+        out.truncate(length);
+        return out;
+    }
+    let mut c = Compress::new_with_window_bits(Compression::new(level), codec == Codec::Zlib, window);
     let mut out = Vec::with_capacity(bytes.len() + bytes.len() / 8 + 200);
     assert_eq!(c.compress_vec(bytes, &mut out, FlushCompress::Finish).unwrap(), Status::StreamEnd);
     out
@@ -218,7 +224,7 @@ fn target(random: &mut Random) -> TargetCodec {
     let shares = random.chance(40);
     let window_bits = random.pick(&[12, 15]);
     TargetCodec {
-        codec: random.pick(&[Codec::Deflate, Codec::Zlib]),
+        codec: random.pick(&[Codec::Deflate, Codec::Zlib, Codec::Zstd]),
         level: random.between(1, 9) as u32,
         window_bits,
         packing: if shares { 1 } else { random.pick(&[1, 512]) },

@@ -117,6 +117,12 @@ fn unpack(codec: &TargetCodec, start: u64, blob: &[u8]) -> Vec<u8> {
             &blob[12..]
         }
     };
+    if codec.codec == Codec::Zstd {
+        let mut out = vec![0; 2 << 20];
+        let length = zstd_safe::decompress(&mut out[..], stream).unwrap();
+        out.truncate(length);
+        return out;
+    }
     let mut d = Decompress::new_with_window_bits(codec.codec == Codec::Zlib, codec.window_bits);
     let mut out = Vec::with_capacity(2 << 20);
     assert_eq!(d.decompress_vec(stream, &mut out, FlushDecompress::Finish).unwrap(), Status::StreamEnd);
