@@ -2,19 +2,23 @@
 import { escapeText, VdconvError } from '../../base/errors.ts';
 import { sectorsToBytes } from '../../base/units.ts';
 import type { ByteSource, ReferenceGate } from '../../io/types.ts';
+import { openCowd } from './cowd/open.ts';
 import { type Descriptor, type DescriptorExtent, MAX_DESCRIPTOR_BYTES, parseDescriptor } from './descriptor.ts';
 import type { DiskExtent } from './disk-map.ts';
-import { MAX_CAPACITY } from './layout.ts';
+import { openHosted } from './hosted/open.ts';
+import { fileKind } from './kind.ts';
+import { MAX_CAPACITY } from './limits.ts';
 import { type Disk, sparseDataFile, sparseDiskExtent } from './monolithic.ts';
-import { openSparseExtent } from './sparse-extent.ts';
+import { openSeSparse } from './sesparse/open.ts';
+import type { SparseExtent } from './sparse-extent.ts';
 
 /** Extent types that lie in a file as the guest sees them. */
 const FLAT = new Set(['FLAT', 'VMFS']);
+/** Extent types whose file has tables; of which family it is, the file itself says. */
+const SPARSE = new Set(['SPARSE', 'VMFSSPARSE', 'SESPARSE']);
 
 /** What other extent types are, for the error. */
 const OTHER: Readonly<Record<string, string>> = {
-  VMFSSPARSE: 'an ESX redo log (COWD)',
-  SESPARSE: 'an ESX SE sparse extent',
   VSANSPARSE: 'a vSAN object',
   VMFSRDM: 'a raw device mapping',
   VMFSRAW: 'a device',
@@ -84,7 +88,7 @@ function checkLines({ extents }: Descriptor, source: ByteSource): void {
     if (type === 'ZERO' || access === 'NOACCESS' || sectors === 0) {
       continue;
     }
-    if (type !== 'SPARSE' && !FLAT.has(type)) {
+    if (!SPARSE.has(type) && !FLAT.has(type)) {
       const what = OTHER[type] ?? 'an unknown extent type';
       throw wrong('unsupported', `extent '${escapeText(name)}' is ${what}: ${escapeText(type)} is not supported`);
     }
@@ -113,10 +117,25 @@ async function openExtent(
     flatFiles.set(name, file);
     return flatExtent(line, file, disk);
   }
-  const sparse = await openSparseExtent(source);
+  const sparse = await openSparse(source);
   disk.dataFiles[file] = sparseDataFile(sparse);
   return sparseDiskExtent(sparse, line, file);
 }
+
+async function openSparse(source: ByteSource): Promise<SparseExtent> {
+  switch (fileKind(await source.read(0, Math.min(MAGIC_BYTES, source.size), 'VMDK extent'))) {
+    case 'cowd':
+      return openCowd(source);
+    case 'seSparse':
+      return openSeSparse(source);
+    default:
+      // Whatever it is instead, it is refused there.
+      return openHosted(source);
+  }
+}
+
+/** What tells the families of sparse extents apart. */
+const MAGIC_BYTES = 8;
 
 /** All of the line must be there: qemu reads zeros past the end of the file, and a cut file passes for a whole one. */
 function flatExtent(line: DescriptorExtent, file: number, { dataFiles }: Disk): DiskExtent {

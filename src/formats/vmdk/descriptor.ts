@@ -1,7 +1,7 @@
 /** The descriptor: the text that says what a VMDK consists of. VMDK 5.0 §The descriptor file. */
 import { escapeText, VdconvError } from '../../base/errors.ts';
 import { MiB, type Sectors } from '../../base/units.ts';
-import { MAX_CAPACITY } from './layout.ts';
+import { MAX_CAPACITY } from './limits.ts';
 
 /** qemu's limit as well; real descriptors are below 1 KiB, those of many split extents below 300 KiB. */
 export const MAX_DESCRIPTOR_BYTES = MiB;

@@ -2,8 +2,7 @@
 import type { ByteSource } from '../../io/types.ts';
 import { BatchBuilder, type ExtentBatch, Kind } from '../../map/extents.ts';
 import { fileRuns } from '../../map/file-runs.ts';
-import { sparseExtents, type Window } from './grain-tables.ts';
-import type { SparseExtent } from './sparse-extent.ts';
+import type { SparseExtent, Window } from './sparse-extent.ts';
 
 /** One extent of the disk with what is behind it; `bytes` may be fewer than its file holds. */
 export type DiskExtent =
@@ -49,6 +48,6 @@ async function* extentMap(extent: DiskExtent, window: Window, out: BatchBuilder)
       );
       return;
     case 'sparse':
-      yield* sparseExtents(extent.sparse, window, out);
+      yield* extent.sparse.extents(window, out);
   }
 }

@@ -3,7 +3,6 @@ import type { Reference } from '../../io/types.ts';
 import type { ImageFacts } from '../format.ts';
 import { type Descriptor, NO_PARENT } from './descriptor.ts';
 import type { DiskExtent } from './disk-map.ts';
-import type { SparseExtent } from './sparse-extent.ts';
 
 export function imageFacts(
   descriptor: Descriptor,
@@ -18,9 +17,10 @@ export function imageFacts(
     snapshots: [],
     encrypted: false,
     compressed: sparse.some((extent) => extent.compressed),
-    dirty: sparse.some((extent) => extent.header.uncleanShutdown !== 0),
+    dirty: sparse.some((extent) => extent.dirty),
     warnings: [...warnings, ...sparse.flatMap((extent) => extent.warnings)],
-    details: { ...descriptorDetails(descriptor), ...sparseDetails(sparse[0]), extents: descriptor.extents },
+    // Of the first sparse extent: the others of a split disk are made alike.
+    details: { ...descriptorDetails(descriptor), ...sparse[0]?.details, extents: descriptor.extents },
   };
 }
 
@@ -42,15 +42,6 @@ function descriptorDetails({ header, ddb, createType }: Descriptor): Record<stri
       sectors: ddb.get('geometry.sectors'),
     }),
   });
-}
-
-/** Of the first sparse extent: the others of a split disk are made alike. */
-function sparseDetails(extent: SparseExtent | undefined): Record<string, unknown> {
-  if (extent === undefined) {
-    return {};
-  }
-  const { version, flags, grainSize, numGTEsPerGT, compressAlgorithm } = extent.header;
-  return { version, flags, grainSize, numGTEsPerGT, compressAlgorithm };
 }
 
 /** Without the keys that the image does not have. */

@@ -1,8 +1,10 @@
 /** Which of VMware's file kinds a file is, by its first bytes. */
-import { MAGIC } from './layout.ts';
+import { COWD_MAGIC } from './cowd/layout.ts';
+import { HOSTED_MAGIC } from './hosted/layout.ts';
+import { SESPARSE_MAGIC } from './sesparse/layout.ts';
 
 /** `flat` extents have no magic and are no kind: only a descriptor leads to them. */
-export type FileKind = 'sparse' | 'cowd' | 'seSparse' | 'descriptor';
+export type FileKind = 'hosted' | 'cowd' | 'seSparse' | 'descriptor';
 
 /** What descriptors begin with, where their writer kept the comment. */
 const TITLE = /^\s*# *disk *descriptorfile/i;
@@ -14,13 +16,13 @@ const CONTROL = /[\u0001-\u0008\u000b\u000e-\u001f]/;
 export function fileKind(head: Uint8Array): FileKind | undefined {
   if (head.length >= 4) {
     const magic = new DataView(head.buffer, head.byteOffset, head.byteLength).getUint32(0, true);
-    if (magic === MAGIC.sparse) {
-      return 'sparse';
+    if (magic === HOSTED_MAGIC) {
+      return 'hosted';
     }
-    if (magic === MAGIC.cowd) {
+    if (magic === COWD_MAGIC) {
       return 'cowd';
     }
-    if (magic === MAGIC.seSparse && head.subarray(4, 8).every((byte) => byte === 0)) {
+    if (magic === SESPARSE_MAGIC && head.length >= 8 && head.subarray(4, 8).every((byte) => byte === 0)) {
       return 'seSparse';
     }
   }

@@ -1,12 +1,13 @@
 /** A disk in one sparse file that holds its own descriptor: monolithicSparse, streamOptimized. */
-import { VdconvError } from '../../base/errors.ts';
+import { type ErrorDetails, VdconvError } from '../../base/errors.ts';
 import { sectorsToBytes } from '../../base/units.ts';
 import type { ByteSource } from '../../io/types.ts';
 import type { DataFile } from '../../map/data-file.ts';
 import { type Descriptor, type DescriptorExtent, MAX_DESCRIPTOR_BYTES, parseDescriptor } from './descriptor.ts';
 import type { DiskExtent } from './disk-map.ts';
-import { SparseExtentHeader } from './layout.ts';
-import { openSparseExtent, type SparseExtent } from './sparse-extent.ts';
+import { SparseExtentHeader } from './hosted/layout.ts';
+import { openHosted } from './hosted/open.ts';
+import type { SparseExtent } from './sparse-extent.ts';
 
 /** A disk's extents and the files that they lie in; the first is the image file itself. */
 export interface Disk {
@@ -15,7 +16,7 @@ export interface Disk {
 }
 
 export async function openMonolithic(source: ByteSource): Promise<{ descriptor: Descriptor; disk: Disk }> {
-  const sparse = await openSparseExtent(source);
+  const sparse = await openHosted(source);
   const descriptor = await embeddedDescriptor(source, sparse.header);
   const [line, second] = descriptor.extents;
   if (second !== undefined) {
@@ -35,12 +36,8 @@ export async function embeddedDescriptor(source: ByteSource, header: SparseExten
   const details = { file: source.name, format: 'vmdk' };
   const { descriptorOffset, descriptorSize } = header;
   if (descriptorOffset === 0) {
-    throw new VdconvError('unsupported', 'one extent of a split disk, without a descriptor', {
-      ...details,
-      field: 'descriptorOffset',
-      offset: SparseExtentHeader.fields.descriptorOffset.offset,
-      hint: 'name the disk by its descriptor, the small .vmdk text file beside it',
-    });
+    const { offset } = SparseExtentHeader.fields.descriptorOffset;
+    throw withoutDescriptor('one extent of a split disk', { ...details, field: 'descriptorOffset', offset });
   }
   const at = sectorsToBytes(descriptorOffset);
   const bytes = sectorsToBytes(descriptorSize);
@@ -58,19 +55,28 @@ export async function embeddedDescriptor(source: ByteSource, header: SparseExten
   return parseDescriptor(text, source.name);
 }
 
+/** An extent by itself: how large its disk is and over what it lies, only the descriptor says. */
+export function withoutDescriptor(what: string, details: ErrorDetails): VdconvError {
+  return new VdconvError('unsupported', `${what}, without a descriptor`, {
+    field: 'descriptor',
+    ...details,
+    hint: 'name the disk by its descriptor, the small .vmdk text file beside it',
+  });
+}
+
 /**
  * A sparse file as part of a disk. Its size is in its header and in the extent line; VirtualBox rounds the header up to
  * whole grains and shows the guest what the line says.
  */
 export function sparseDiskExtent(sparse: SparseExtent, line: DescriptorExtent | undefined, file: number): DiskExtent {
-  const { capacity } = sparse.header;
+  const { capacity, capacityField } = sparse;
   const sectors = line?.sectors ?? capacity;
   if (sectors > capacity) {
-    throw new VdconvError('corrupt', `capacity is ${capacity} sectors, the descriptor says ${sectors}`, {
+    throw new VdconvError('corrupt', `${capacityField.name} is ${capacity} sectors, the descriptor says ${sectors}`, {
       file: sparse.source.name,
       format: 'vmdk',
-      field: 'capacity',
-      offset: SparseExtentHeader.fields.capacity.offset,
+      field: capacityField.name,
+      offset: capacityField.offset,
     });
   }
   if (sectors < capacity) {

@@ -3,7 +3,7 @@ import { VdconvError } from '../../base/errors.ts';
 import { alignUp, SECTOR, sectorsToBytes } from '../../base/units.ts';
 import type { WritePlan, WriteRequest } from '../format.ts';
 import type { DescriptorValues } from './descriptor-text.ts';
-import { MAX_CAPACITY } from './layout.ts';
+import { MAX_CAPACITY } from './limits.ts';
 import type { AdapterType, Subformat } from './options.ts';
 import { planSparse } from './sparse-writer.ts';
 import { planStream } from './stream-writer.ts';

@@ -7,15 +7,15 @@ import { openDescribed, standaloneDescriptor } from './described.ts';
 import { type Descriptor, NO_PARENT } from './descriptor.ts';
 import { diskMap } from './disk-map.ts';
 import { imageFacts } from './facts.ts';
+import { SparseExtentHeader } from './hosted/layout.ts';
 import { fileKind } from './kind.ts';
-import { SparseExtentHeader } from './layout.ts';
-import { type Disk, embeddedDescriptor, openMonolithic } from './monolithic.ts';
+import { type Disk, embeddedDescriptor, openMonolithic, withoutDescriptor } from './monolithic.ts';
 
 export async function openVmdk(source: ByteSource, { gate }: OpenContext): Promise<Image> {
   const head = await source.read(0, Math.min(64 * KiB, source.size), 'VMDK header');
   const details = { file: source.name, format: 'vmdk' };
   switch (fileKind(head)) {
-    case 'sparse': {
+    case 'hosted': {
       const descriptor = await headerOfDescriptor(source, head);
       if (descriptor !== undefined) {
         return openByDescriptor(source, descriptor, gate);
@@ -26,9 +26,9 @@ export async function openVmdk(source: ByteSource, { gate }: OpenContext): Promi
     case 'descriptor':
       return openByDescriptor(source, await standaloneDescriptor(source), gate);
     case 'cowd':
-      throw new VdconvError('unsupported', 'an ESX redo log (COWD, vmfsSparse) is not supported', details);
+      throw withoutDescriptor('one ESX redo log (COWD, vmfsSparse)', details);
     case 'seSparse':
-      throw new VdconvError('unsupported', 'an ESX SE sparse extent (seSparse) is not supported', details);
+      throw withoutDescriptor('one ESX SE sparse extent (seSparse)', details);
     default:
       throw new VdconvError('wrong-format', 'not a VMDK: neither KDMV, COWD, seSparse nor a descriptor', details);
   }

@@ -1,75 +1,33 @@
-/** Opens one hosted sparse extent: its header, and where its grain directory is. */
-import { type ErrorCode, showNumber } from '../../base/errors.ts';
-import { illegalValue, type Origin } from '../../base/struct.ts';
-import { divCeil, SECTOR, sectorsToBytes } from '../../base/units.ts';
+/** What every family of sparse extents (hosted, COWD, seSparse) is to the disk that it belongs to. */
+import type { Sectors } from '../../base/units.ts';
 import type { ByteSource } from '../../io/types.ts';
-import { readFooter } from './footer.ts';
-import { chooseDirectory } from './grain-directory.ts';
-import { Flag, GD_AT_END, MAX_COMPRESSED_GRAIN, NEWLINE_TEST, SparseExtentHeader } from './layout.ts';
+import type { BatchBuilder, ExtentBatch } from '../../map/extents.ts';
 
 export interface SparseExtent {
   source: ByteSource;
-  header: SparseExtentHeader;
+  /** Of the guest's disk. */
+  capacity: Sectors;
+  /** The header's field that says so, for errors. */
+  capacityField: { name: string; offset: number };
+  grainBytes: number;
   /** Each grain is a zlib stream behind a marker. */
   compressed: boolean;
-  grainBytes: number;
-  /** Bytes of the guest's disk that one grain table maps. */
-  gtCoverage: number;
-  /** Entries of the grain directory. */
-  numGTs: number;
-  /** Byte offset of the grain directory in use: the first one, or the redundant one where the first is damaged. */
-  gdAt: number;
+  /** It was not closed. */
+  dirty: boolean;
   warnings: string[];
+  /** Fields of its header, for `info`. */
+  details: Readonly<Record<string, unknown>>;
+  /** Pushes the extents of `window` to `out`, and yields batches as they fill; the last stays in `out`. */
+  extents(window: Window, out: BatchBuilder): AsyncGenerator<ExtentBatch>;
 }
 
-export async function openSparseExtent(source: ByteSource): Promise<SparseExtent> {
-  const origin = { file: source.name, format: 'vmdk', at: 0 };
-  const bytes = await source.read(0, Math.min(SECTOR, source.size), SparseExtentHeader.name);
-  const header = SparseExtentHeader.decode(bytes, origin);
-  checkHeader(header, source, origin);
-  const warnings: string[] = [];
-  if (header.uncleanShutdown !== 0) {
-    warnings.push('the image was not closed properly (uncleanShutdown is set): its last writes may be missing');
-  }
-  const atEnd = header.gdOffset === GD_AT_END;
-  const tables = atEnd ? await readFooter(source, header, warnings) : header;
-  const grainBytes = sectorsToBytes(header.grainSize);
-  const gtCoverage = grainBytes * header.numGTEsPerGT;
-  const extent = {
-    source,
-    header,
-    compressed: (header.flags & Flag.compressed) !== 0,
-    grainBytes,
-    gtCoverage,
-    numGTs: divCeil(sectorsToBytes(header.capacity), gtCoverage),
-  };
-  return { ...extent, warnings, gdAt: await chooseDirectory(source, tables, extent.numGTs, warnings) };
-}
-
-/** The rules between fields. */
-function checkHeader(header: SparseExtentHeader, source: ByteSource, origin: Origin): void {
-  const { fields, name } = SparseExtentHeader;
-  const wrong = (code: ErrorCode, field: keyof SparseExtentHeader, value: string, says: string) =>
-    illegalValue(code, name, field, value, origin, origin.at + fields[field].offset, says);
-  const flags = fields.flags.show(header.flags);
-  const has = (flag: number) => (header.flags & flag) !== 0;
-  if (has(Flag.newlineTest) && NEWLINE_TEST.some((byte, i) => header.newlineTest[i] !== byte)) {
-    const says = 'must be 0a 20 0d 0a: the file was damaged by a transfer in text mode';
-    throw wrong('corrupt', 'newlineTest', fields.newlineTest.show(header.newlineTest), says);
-  }
-  if (has(Flag.compressed) !== (header.compressAlgorithm === 1)) {
-    const says = `must be 1 with flag bit 16 and 0 without it; flags are ${flags}`;
-    throw wrong('corrupt', 'compressAlgorithm', `${header.compressAlgorithm}`, says);
-  }
-  if (has(Flag.compressed) !== has(Flag.markers)) {
-    throw wrong('unsupported', 'flags', flags, 'compressed grains (bit 16) and markers (bit 17) only come together');
-  }
-  if (has(Flag.compressed) && header.grainSize > MAX_COMPRESSED_GRAIN) {
-    const says = `vdconv takes at most ${MAX_COMPRESSED_GRAIN} where grains are compressed`;
-    throw wrong('limit', 'grainSize', showNumber(header.grainSize), says);
-  }
-  if (sectorsToBytes(header.overHead) > source.size) {
-    const says = `the file ends at ${source.size}, within its own metadata`;
-    throw wrong('truncated', 'overHead', showNumber(header.overHead), says);
-  }
+/** What a part of an extent becomes in the block map. */
+export interface Window {
+  /** Bytes of the extent, [from, to). */
+  from: number;
+  to: number;
+  /** Guest byte at which the extent begins. */
+  base: number;
+  /** Index of its file in `dataFiles`. */
+  file: number;
 }

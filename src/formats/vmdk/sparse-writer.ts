@@ -7,7 +7,8 @@ import { alignUp, divCeil, SECTOR, type Sectors, sectorsToBytes } from '../../ba
 import { type Allocation, type Layout, type Piece, Placed } from '../../map/layout.ts';
 import type { WritePlan, Writer } from '../format.ts';
 import { DESCRIPTOR_SECTORS, type DescriptorValues, encodeDescriptor } from './descriptor-text.ts';
-import { ENTRY_BYTES, Flag } from './layout.ts';
+import { ENTRY_BYTES } from './grain-tables.ts';
+import { Flag } from './hosted/layout.ts';
 import {
   countGTs,
   encodeEntries,

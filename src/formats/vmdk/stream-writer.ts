@@ -7,7 +7,8 @@ import { alignUp, divCeil, SECTOR, type Sectors, sectorsToBytes } from '../../ba
 import { type Allocation, type Layout, type Piece, Placed } from '../../map/layout.ts';
 import type { WritePlan, Writer } from '../format.ts';
 import { type DescriptorValues, encodeDescriptor } from './descriptor-text.ts';
-import { ENTRY_BYTES, Flag, GD_AT_END, MarkerType, MetadataMarker } from './layout.ts';
+import { ENTRY_BYTES } from './grain-tables.ts';
+import { Flag, GD_AT_END, MarkerType, MetadataMarker } from './hosted/layout.ts';
 import {
   countGTs,
   encodeEntries,

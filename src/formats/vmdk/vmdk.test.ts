@@ -7,8 +7,8 @@ import type { ByteSource, ReferenceGate } from '../../io/types.ts';
 import { checked } from '../../map/checked.ts';
 import { type Extent, extentAt, Kind } from '../../map/extents.ts';
 import type { Image } from '../format.ts';
+import { SparseExtentHeader } from './hosted/layout.ts';
 import { vmdk } from './index.ts';
-import { SparseExtentHeader } from './layout.ts';
 
 const noReferences: ReferenceGate = {
   open: () => Promise.reject(new VdconvError('refused', 'no reference may be opened')),

@@ -2,7 +2,8 @@
 import { VdconvError } from '../../base/errors.ts';
 import { divCeil, SECTOR, type Sectors, sectorsToBytes } from '../../base/units.ts';
 import { DESCRIPTOR_SECTORS, type DescriptorValues } from './descriptor-text.ts';
-import { ENTRY_BYTES, MAGIC, NEWLINE_TEST, SparseExtentHeader } from './layout.ts';
+import { ENTRY_BYTES } from './grain-tables.ts';
+import { HOSTED_MAGIC, NEWLINE_TEST, SparseExtentHeader } from './hosted/layout.ts';
 
 /** 64 KiB, what VMware and qemu write; other sizes confuse readers. */
 export const GRAIN_SIZE: Sectors = 128;
@@ -22,7 +23,7 @@ export type HeaderChoices = Pick<
 
 export function encodeHeader({ capacity }: DescriptorValues, choices: HeaderChoices): Uint8Array {
   return SparseExtentHeader.encode({
-    magicNumber: MAGIC.sparse,
+    magicNumber: HOSTED_MAGIC,
     capacity,
     grainSize: GRAIN_SIZE,
     descriptorOffset: 1,

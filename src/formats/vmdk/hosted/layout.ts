@@ -2,11 +2,12 @@
  * Spec: VMware, Virtual Disk Format 5.0 (technote, 2011): §Hosted sparse extents, §Stream-optimized compressed sparse
  * extents. Little-endian; every offset and size in headers and tables is in 512-byte sectors unless said otherwise.
  */
-import { bits32, bits64, bytes, reserved, type StructValues, struct, u8, u16, u32, u64 } from '../../base/struct.ts';
-import { SECTOR, type Sectors, TiB } from '../../base/units.ts';
+import { bits32, bits64, bytes, reserved, type StructValues, struct, u8, u16, u32, u64 } from '../../../base/struct.ts';
+import { SECTOR, type Sectors } from '../../../base/units.ts';
+import { MAX_CAPACITY } from '../limits.ts';
 
-/** `KDMV`, `COWD` and the first half of seSparse's magic as little-endian numbers. */
-export const MAGIC = { sparse: 0x564d444b, cowd: 0x44574f43, seSparse: 0xcafebabe } as const;
+/** `KDMV` as a little-endian number. */
+export const HOSTED_MAGIC = 0x564d444b;
 
 /** Bits of `flags`. The low 16 are compatible, the high 16 incompatible: an unknown high one must be refused. */
 export const Flag = {
@@ -24,23 +25,14 @@ export const GD_AT_END = 0xffffffffffffffffn;
 /** Line feed, space, carriage return, line feed: a transfer in text mode damages them. */
 export const NEWLINE_TEST = [0x0a, 0x20, 0x0d, 0x0a] as const;
 
-/** vdconv's limit: 64 TiB, beyond what ESXi makes (62 TiB). */
-export const MAX_CAPACITY: Sectors = (64 * TiB) / SECTOR;
 /** qemu's limit on `grainSize`: 1 GiB. */
 export const MAX_GRAIN_SIZE: Sectors = 0x200000;
 /** vdconv's limit on a compressed grain: 4 MiB, the largest unit that a codec decodes at once. */
 export const MAX_COMPRESSED_GRAIN: Sectors = 8192;
 
-/** Grain directory and grain table entries are u32 sector numbers. */
-export const ENTRY_BYTES = 4;
-/** Grain table entry: nothing here, the parent shows. */
-export const GTE_UNALLOCATED = 0;
-/** Grain table entry: a grain of zeros (flag bit 2; no real grain can begin at sector 1). */
-export const GTE_ZEROED = 1;
-
 /** First sector of a sparse extent file, and its second last one (the footer) where `gdOffset` is {@link GD_AT_END}. */
 export const SparseExtentHeader = struct('VMDK sparse extent header', 'le', SECTOR, 'VMDK 5.0 §Hosted sparse extents', {
-  magicNumber: u32(0, { equals: MAGIC.sparse, code: 'wrong-format' }),
+  magicNumber: u32(0, { equals: HOSTED_MAGIC, code: 'wrong-format' }),
   /** 1; 2 where zeroed grains may be; 3 stream-optimized or with change tracking. */
   version: u32(4, { oneOf: [1, 2, 3], code: 'unsupported' }),
   flags: bits32(8, { known: KNOWN_FLAGS }),

@@ -1,22 +1,10 @@
 /** The grain directory: one u32 sector number a grain table. VMDK 5.0 §Grain directory. */
-import { showNumber, VdconvError } from '../../base/errors.ts';
-import { MiB, SECTOR } from '../../base/units.ts';
-import type { ByteSource } from '../../io/types.ts';
-import { ENTRY_BYTES, Flag, SparseExtentHeader } from './layout.ts';
-
-/** Bytes of a directory or of grain tables read at once. */
-export const TABLE_PIECE = MiB;
-
-/** `count` u32 entries at byte `at`. */
-export async function readEntries(source: ByteSource, at: number, count: number, what: string): Promise<Uint32Array> {
-  const bytes = await source.read(at, count * ENTRY_BYTES, what);
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const entries = new Uint32Array(count);
-  for (let i = 0; i < count; i += 1) {
-    entries[i] = view.getUint32(i * ENTRY_BYTES, true);
-  }
-  return entries;
-}
+import { showNumber, VdconvError } from '../../../base/errors.ts';
+import { SECTOR } from '../../../base/units.ts';
+import type { ByteSource } from '../../../io/types.ts';
+import { ENTRY_BYTES, readEntries } from '../grain-tables.ts';
+import { TABLE_PIECE } from '../limits.ts';
+import { Flag, SparseExtentHeader } from './layout.ts';
 
 /**
  * Byte offset of the directory to use: the first one, or the redundant one where the first cannot be right.

@@ -1,9 +1,9 @@
 /** The footer of a stream-optimized file, which alone says where the grain directory is. */
-import { VdconvError } from '../../base/errors.ts';
-import { illegalValue, type Origin } from '../../base/struct.ts';
-import { alignDown, KiB, SECTOR } from '../../base/units.ts';
-import type { ByteSource } from '../../io/types.ts';
-import { GD_AT_END, MAGIC, MarkerType, MetadataMarker, SparseExtentHeader } from './layout.ts';
+import { VdconvError } from '../../../base/errors.ts';
+import { illegalValue, type Origin } from '../../../base/struct.ts';
+import { alignDown, KiB, SECTOR } from '../../../base/units.ts';
+import type { ByteSource } from '../../../io/types.ts';
+import { GD_AT_END, HOSTED_MAGIC, MarkerType, MetadataMarker, SparseExtentHeader } from './layout.ts';
 
 /** How far before the end a footer is looked for: archive tools pad to 10 KiB, others to 64 KiB. */
 const FOOTER_SEARCH = 64 * KiB;
@@ -21,7 +21,7 @@ export async function readFooter(
     const marker = MetadataMarker.peek(tail, at - SECTOR);
     const last = start + at + 2 * SECTOR === source.size;
     if (
-      view.getUint32(at, true) === MAGIC.sparse &&
+      view.getUint32(at, true) === HOSTED_MAGIC &&
       (last || (marker.size === 0 && marker.type === MarkerType.footer))
     ) {
       const origin = { file: source.name, format: 'vmdk', at: start + at };

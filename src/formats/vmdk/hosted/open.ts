@@ -1,0 +1,72 @@
+/** Opens one hosted sparse extent: its header, and where its grain directory is. */
+import { type ErrorCode, showNumber } from '../../../base/errors.ts';
+import { illegalValue, type Origin } from '../../../base/struct.ts';
+import { divCeil, SECTOR, sectorsToBytes } from '../../../base/units.ts';
+import type { ByteSource } from '../../../io/types.ts';
+import { type GrainTables, grainExtents } from '../grain-tables.ts';
+import type { SparseExtent } from '../sparse-extent.ts';
+import { chooseDirectory } from './directory.ts';
+import { readFooter } from './footer.ts';
+import { Flag, GD_AT_END, MAX_COMPRESSED_GRAIN, NEWLINE_TEST, SparseExtentHeader } from './layout.ts';
+
+export interface HostedExtent extends SparseExtent {
+  header: SparseExtentHeader;
+}
+
+export async function openHosted(source: ByteSource): Promise<HostedExtent> {
+  const origin = { file: source.name, format: 'vmdk', at: 0 };
+  const bytes = await source.read(0, Math.min(SECTOR, source.size), SparseExtentHeader.name);
+  const header = SparseExtentHeader.decode(bytes, origin);
+  checkHeader(header, source, origin);
+  const warnings: string[] = [];
+  if (header.uncleanShutdown !== 0) {
+    warnings.push('the image was not closed properly (uncleanShutdown is set): its last writes may be missing');
+  }
+  const atEnd = header.gdOffset === GD_AT_END;
+  const front = atEnd ? await readFooter(source, header, warnings) : header;
+  const { version, flags, capacity, grainSize, numGTEsPerGT, compressAlgorithm } = header;
+  const numGTs = divCeil(capacity, grainSize * numGTEsPerGT);
+  const compressed = (flags & Flag.compressed) !== 0;
+  const gdAt = await chooseDirectory(source, front, numGTs, warnings);
+  const tables: GrainTables = { source, gdAt, numGTEsPerGT, grainSize, compressed, firstGrain: header.overHead };
+  return {
+    source,
+    header,
+    capacity,
+    capacityField: { name: 'capacity', offset: SparseExtentHeader.fields.capacity.offset },
+    grainBytes: sectorsToBytes(grainSize),
+    compressed,
+    dirty: header.uncleanShutdown !== 0,
+    warnings,
+    details: { version, flags, grainSize, numGTEsPerGT, compressAlgorithm },
+    extents: (window, out) => grainExtents(tables, window, out),
+  };
+}
+
+/** The rules between fields. */
+function checkHeader(header: SparseExtentHeader, source: ByteSource, origin: Origin): void {
+  const { fields, name } = SparseExtentHeader;
+  const wrong = (code: ErrorCode, field: keyof SparseExtentHeader, value: string, says: string) =>
+    illegalValue(code, name, field, value, origin, origin.at + fields[field].offset, says);
+  const flags = fields.flags.show(header.flags);
+  const has = (flag: number) => (header.flags & flag) !== 0;
+  if (has(Flag.newlineTest) && NEWLINE_TEST.some((byte, i) => header.newlineTest[i] !== byte)) {
+    const says = 'must be 0a 20 0d 0a: the file was damaged by a transfer in text mode';
+    throw wrong('corrupt', 'newlineTest', fields.newlineTest.show(header.newlineTest), says);
+  }
+  if (has(Flag.compressed) !== (header.compressAlgorithm === 1)) {
+    const says = `must be 1 with flag bit 16 and 0 without it; flags are ${flags}`;
+    throw wrong('corrupt', 'compressAlgorithm', `${header.compressAlgorithm}`, says);
+  }
+  if (has(Flag.compressed) !== has(Flag.markers)) {
+    throw wrong('unsupported', 'flags', flags, 'compressed grains (bit 16) and markers (bit 17) only come together');
+  }
+  if (has(Flag.compressed) && header.grainSize > MAX_COMPRESSED_GRAIN) {
+    const says = `vdconv takes at most ${MAX_COMPRESSED_GRAIN} where grains are compressed`;
+    throw wrong('limit', 'grainSize', showNumber(header.grainSize), says);
+  }
+  if (sectorsToBytes(header.overHead) > source.size) {
+    const says = `the file ends at ${source.size}, within its own metadata`;
+    throw wrong('truncated', 'overHead', showNumber(header.overHead), says);
+  }
+}
