@@ -17,12 +17,14 @@ export { formats } from './ops/formats.ts';
 export { info } from './ops/info.ts';
 export { map } from './ops/map.ts';
 export { open } from './ops/open.ts';
+export { convertStream } from './ops/stream-out.ts';
 export type {
   ComparedImage,
   CompareOptions,
   CompareResult,
   ConvertOptions,
   ConvertResult,
+  Descriptor,
   DiskImage,
   FormatSummary,
   ImageInfo,

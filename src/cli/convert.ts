@@ -33,6 +33,11 @@ export const FLAGS: readonly Flag[] = [
     help: "follow backing files, parents and extents to files beneath DIR; default DIR: IN's own directory. May be repeated",
   },
   { name: 'random-ids', help: 'fresh ids (UUID, CID, GUID); default: the same content and options give the same ones' },
+  {
+    name: 'spool',
+    value: 'DIR',
+    help: "where temporary files go that a pipe makes necessary; default: the system's place",
+  },
   { name: 'no-sync', help: 'do not wait until OUT is safely on the disk' },
   ...PROGRESS_FLAGS,
   { name: 'q', help: 'print nothing but errors' },
@@ -58,12 +63,17 @@ export async function runConvert(argv: readonly string[], stop: Stop): Promise<v
   const [source, target] = operands(args, NAME, ['IN', 'OUT']) as [string, string];
   const options = convertOptions(args, source);
   const view = await openProgress(args, NAME);
-  const work = convert(source, target, { ...options, signal: stop.signal, onProgress: view.update });
+  const work = convert(source, targetOf(target), { ...options, signal: stop.signal, onProgress: view.update });
   const result = await work.finally(view.end);
   view.result(result);
   if (view.style !== 'json' && !args.has('q')) {
     process.stderr.write(printNotes(result.notes) + printResult(result));
   }
+}
+
+/** `-`: standard output. */
+function targetOf(name: string): Parameters<typeof convert>[1] {
+  return name === '-' ? { fd: 1 } : name;
 }
 
 export function convertOptions(args: Arguments, source: string): ConvertOptions {
@@ -81,6 +91,7 @@ export function convertOptions(args: Arguments, source: string): ConvertOptions 
     rate: rate === undefined ? undefined : parseSize(rate, '-r'),
     force: args.has('force'),
     allowReferences: allowedDirectories(args, source),
+    spool: args.text('spool'),
     noSync: args.has('no-sync'),
     randomIds: args.has('random-ids'),
   };

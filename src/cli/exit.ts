@@ -34,7 +34,14 @@ export function exitStatus(error: unknown, stopped?: StopSignal): number {
   if (error.code === 'aborted') {
     return stopped === undefined ? 1 : SIGNAL_STATUS[stopped];
   }
-  return STATUS[error.code];
+  return isClosedPipe(error) ? SIGPIPE_STATUS : STATUS[error.code];
+}
+
+/** Whoever read the output went away: as SIGPIPE would, that ends the command without a word. */
+export function isClosedPipe(error: unknown): boolean {
+  return (
+    error instanceof VdconvError && error.code === 'write' && (error.cause as NodeJS.ErrnoException)?.code === 'EPIPE'
+  );
 }
 
 /** The one line on stderr. VDCONV_DEBUG=1 adds the stack, for reports. */

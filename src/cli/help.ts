@@ -104,7 +104,7 @@ export function convertHelp(flags: readonly Flag[]): string {
   return `vdconv convert makes a new disk image with the content of another one.
 
 Usage:
-  vdconv convert [options] IN OUT
+  vdconv convert [options] IN OUT    OUT may be -, standard output
 
 Options:
 ${columns(flagRows(flags))}
@@ -114,6 +114,7 @@ Sizes take k, M, G and T, 1024-based: 64k is 65536.
 Examples:
   vdconv convert disk.vmdk disk.qcow2
   vdconv convert -c disk.qcow2 stream-optimized.vmdk
+  vdconv convert disk.vmdk - -O qcow2 | ssh host 'cat > disk.qcow2'
   vdconv convert --allow-references -c snapshot.qcow2 whole.qcow2
 
 Formats:

@@ -1,6 +1,6 @@
 /** The command: which part of it the arguments ask for, and how it ends. */
 import { escapeText } from '../base/errors.ts';
-import { errorLine, exitStatus } from './exit.ts';
+import { errorLine, exitStatus, isClosedPipe } from './exit.ts';
 import { usageError } from './flags.ts';
 import { type Stop, stopOnSignals } from './signals.ts';
 import { guardStreams } from './streams.ts';
@@ -41,6 +41,8 @@ const stop = stopOnSignals();
 try {
   await run(process.argv.slice(2), stop);
 } catch (error) {
-  process.stderr.write(errorLine(error, process.env.VDCONV_DEBUG === '1'));
+  if (!isClosedPipe(error)) {
+    process.stderr.write(errorLine(error, process.env.VDCONV_DEBUG === '1'));
+  }
   process.exitCode = exitStatus(error, stop.received);
 }

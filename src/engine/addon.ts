@@ -17,6 +17,7 @@ export interface JobConfig {
   mapEnd: number;
   layout: Layout;
   sink: 'file' | 'sequential' | 'scan' | 'memory';
+  /** `sequential` without one: `takeBytes` gives the bytes. */
   sinkFd?: number;
   logging: boolean;
   /** Note which blocks are stored. */
@@ -62,6 +63,8 @@ export interface NativeJob {
   piecesRoom(): Promise<boolean>;
   piecesComplete(): void;
   writeUpTo(end: number): Promise<Failure | null>;
+  takeBytes(): Promise<Uint8Array | null>;
+  bytesComplete(): void;
   takeMemory(): Uint8Array;
   cancel(): void;
   /** Lets go of the files; only `supply`, `refuse` and `cancel` may follow. */

@@ -158,7 +158,7 @@ async function copyStreamed(
       files: [rawFile(disk)],
       map: () => mapOf(passes.pop() as ModelDisk),
       writer: () => new TestWriter(layout),
-      ...{ virtualSize: disk.size, layout, fd, name: path, options },
+      ...{ virtualSize: disk.size, layout, to: { fd }, name: path, options },
     });
     return { result, bytes: readFileSync(path) };
   } finally {
@@ -284,7 +284,7 @@ function contract(engine: Engine, varied: CopyOptions[]): void {
         map: () => mapOf(disk),
         virtualSize: disk.size,
         layout,
-        fd: 1,
+        to: { fd: 1 },
         name: 'out',
         options: {},
       };
@@ -442,7 +442,14 @@ function contract(engine: Engine, varied: CopyOptions[]): void {
       const fd = openSync(path, 'r+');
       const size = 8 * MiB;
       const layout: Layout = { ...base, kind: 'flat', dataStart: 0 };
-      const job = { files: [source], virtualSize: size, layout, fd, name: path, writer: () => new TestWriter(layout) };
+      const job = {
+        files: [source],
+        virtualSize: size,
+        layout,
+        to: { fd },
+        name: path,
+        writer: () => new TestWriter(layout),
+      };
       // Data, and the zeros at the end, which are written when the workers are done.
       for (const kind of [Kind.data, Kind.zero]) {
         const map = async function* (): BlockMap {

@@ -14,9 +14,15 @@ export type Sink =
    * A pipe, or anything that only takes the next byte. `front` is everything before the layout's `dataStart`. Tables come
    * from the job's writer where they follow their data; else they were computed `ahead`, in any order.
    */
-  | { kind: 'sequential'; fd: number; name: string; front: readonly Piece[]; ahead?: Ahead }
+  | { kind: 'sequential'; to: Outlet; name: string; front: readonly Piece[]; ahead?: Ahead }
   /** Nowhere: the same pipeline, which leaves one bit a block (see {@link CopyResult.stored}). */
   | { kind: 'scan' };
+
+/**
+ * Where a stream's bytes go: a descriptor, or whoever takes them a piece at a time, of at most 1 MiB, and keeps them; the
+ * next piece comes when `write` has resolved.
+ */
+export type Outlet = { fd: number } | { write(bytes: Uint8Array): Promise<void> };
 
 /** The tables of a stream that a scan foresaw. */
 export interface Ahead {

@@ -1,5 +1,6 @@
 /** Whole reads and writes through an open descriptor. Asynchronous: a pipe may be full for as long as it likes. */
 import { read, write } from 'node:fs';
+import { setTimeout as wait } from 'node:timers/promises';
 import { promisify } from 'node:util';
 
 const readOnce = promisify(read);
@@ -18,6 +19,20 @@ export async function readFully(fd: number, bytes: Uint8Array, position: number)
   return done;
 }
 
+/** A descriptor that others share may be one that does not wait: then it is tried again until its reader has taken some. */
+async function writeSome(fd: number, bytes: Uint8Array, from: number, position: number | null): Promise<number> {
+  for (;;) {
+    try {
+      return (await writeOnce(fd, bytes, from, bytes.length - from, position)).bytesWritten;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') {
+        throw error;
+      }
+      await wait(2);
+    }
+  }
+}
+
 /**
  * Writes all of `bytes`.
  *
@@ -33,7 +48,7 @@ export async function writeFully(
   let done = 0;
   while (done < bytes.length) {
     const at = position === null ? null : position + done;
-    const { bytesWritten } = await writeOnce(fd, bytes, done, bytes.length - done, at);
+    const bytesWritten = await writeSome(fd, bytes, done, at);
     if (bytesWritten === 0) {
       throw new Error('failed to write whole buffer');
     }

@@ -6,7 +6,7 @@ import type { DataFile } from '../map/data-file.ts';
 import type { BlockMap } from '../map/extents.ts';
 import type { Allocation, Layout, Piece } from '../map/layout.ts';
 import type { Addon, JobConfig, NativeJob, ReadRequest } from './addon.ts';
-import type { CopyJob, CopyOptions, CopyResult, Engine } from './contract.ts';
+import type { CopyJob, CopyOptions, CopyResult, Engine, Sink } from './contract.ts';
 import { Drive, failureToError } from './drive.ts';
 import { FLAT } from './flat.ts';
 
@@ -31,7 +31,7 @@ async function copy(addon: Addon, job: CopyJob): Promise<CopyResult> {
     mapEnd: job.virtualSize,
     layout: job.layout,
     sink: sink.kind,
-    ...(sink.kind === 'scan' ? {} : { sinkFd: sink.fd }),
+    ...descriptorOf(sink),
     logging: writer !== undefined,
     scan: sink.kind === 'scan' || (sink.kind === 'sequential' && sink.ahead !== undefined),
   });
@@ -40,6 +40,13 @@ async function copy(addon: Addon, job: CopyJob): Promise<CopyResult> {
   } finally {
     native.close();
   }
+}
+
+function descriptorOf(sink: Sink): Pick<JobConfig, 'sinkFd'> {
+  if (sink.kind === 'file') {
+    return { sinkFd: sink.fd };
+  }
+  return sink.kind === 'sequential' && 'fd' in sink.to ? { sinkFd: sink.to.fd } : {};
 }
 
 async function runCopy(native: NativeJob, { files, map, virtualSize, layout, sink, writer, options }: CopyJob) {
@@ -51,7 +58,12 @@ async function runCopy(native: NativeJob, { files, map, virtualSize, layout, sin
   if (sequential !== undefined) {
     put(sequential.front);
   }
+  let delivered: Promise<void> | undefined;
   const helpers = (cancel: (why: unknown) => void): Promise<void>[] => {
+    if (sequential !== undefined && 'write' in sequential.to) {
+      // Goes on when the job has run: what `end` writes is delivered too.
+      delivered = deliver(native, sequential.to).catch(cancel);
+    }
     const started = [pushMap(native, map), serveReads(native, files, cancel)];
     if (ahead !== undefined) {
       started.push(putAhead(native, ahead.pieces, put));
@@ -67,6 +79,8 @@ async function runCopy(native: NativeJob, { files, map, virtualSize, layout, sin
     put(sequential === undefined ? rest.pieces : rest.pieces.filter((p) => p.offset >= layout.dataStart));
     if (sequential !== undefined) {
       check(await native.writeUpTo(rest.size));
+      native.bytesComplete();
+      await delivered;
     }
     return { hostEnd, size: rest.size, dataBytes, ...(stored === undefined ? {} : { stored }) };
   });
@@ -147,6 +161,12 @@ async function pushMap(native: NativeJob, map: BlockMap): Promise<void> {
     }
   }
   refusedIsInternal(() => native.end());
+}
+
+async function deliver(native: NativeJob, to: { write(bytes: Uint8Array): Promise<void> }): Promise<void> {
+  for (let bytes = await native.takeBytes(); bytes !== null; bytes = await native.takeBytes()) {
+    await to.write(bytes);
+  }
 }
 
 async function takeAllocations(native: NativeJob, take: (entries: Allocation) => void): Promise<void> {

@@ -89,7 +89,7 @@ function outputOf(sink: Sink, more: (offset: number) => Promise<void>): Out {
     case 'file':
       return fileOut(sink.fd, sink.name);
     case 'sequential':
-      return new StreamOut(sink.fd, sink.name, more);
+      return new StreamOut(sink.to, sink.name, more);
     default:
       return nowhere;
   }

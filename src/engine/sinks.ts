@@ -1,6 +1,8 @@
 /** Where the output of the portable engine goes: a new file, a pipe, memory, or nowhere. */
 import { VdconvError } from '../base/errors.ts';
+import { MiB } from '../base/units.ts';
 import type { Piece } from '../map/layout.ts';
+import type { Outlet } from './contract.ts';
 import { writeFully } from './descriptor.ts';
 import { cannotWrite } from './failures.ts';
 
@@ -34,7 +36,7 @@ const ZEROS = new Uint8Array(65536);
 
 /** A pipe: the next byte only, so tables are written when the stream gets to them. */
 export class StreamOut implements Out {
-  readonly #fd: number;
+  readonly #to: Outlet;
   readonly #name: string;
   readonly #more: (offset: number) => Promise<void>;
   #cursor = 0;
@@ -42,8 +44,8 @@ export class StreamOut implements Out {
   readonly #pieces = new Map<number, Uint8Array>();
 
   /** @param more brings further pieces, as the one at `offset` is needed now; throws when there are none. */
-  constructor(fd: number, name: string, more: (offset: number) => Promise<void>) {
-    this.#fd = fd;
+  constructor(to: Outlet, name: string, more: (offset: number) => Promise<void>) {
+    this.#to = to;
     this.#name = name;
     this.#more = more;
   }
@@ -94,10 +96,18 @@ export class StreamOut implements Out {
   }
 
   async #write(bytes: Uint8Array): Promise<void> {
+    if ('write' in this.#to) {
+      for (let at = 0; at < bytes.length; at += MiB) {
+        const piece = bytes.slice(at, at + MiB);
+        await this.#to.write(piece);
+        this.#cursor += piece.length;
+      }
+      return;
+    }
     const wrote = (n: number): void => {
       this.#cursor += n;
     };
-    await writeFully(this.#fd, bytes, null, wrote).catch((cause: unknown) => {
+    await writeFully(this.#to.fd, bytes, null, wrote).catch((cause: unknown) => {
       throw cannotWrite(this.#name, this.#cursor, cause);
     });
   }

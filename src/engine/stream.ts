@@ -4,9 +4,10 @@
  * ahead of the data that follow them.
  */
 import { VdconvError } from '../base/errors.ts';
+import { divCeil } from '../base/units.ts';
 import type { BlockMap } from '../map/extents.ts';
-import type { Piece, Writer } from '../map/layout.ts';
-import type { CopyJob, CopyResult, Engine } from './contract.ts';
+import type { Content, Layout, Piece, Writer } from '../map/layout.ts';
+import type { CopyJob, CopyOptions, CopyResult, Engine, Outlet } from './contract.ts';
 
 export interface StreamJob extends Omit<CopyJob, 'sink' | 'map' | 'writer'> {
   /** The map anew for each pass. */
@@ -14,38 +15,42 @@ export interface StreamJob extends Omit<CopyJob, 'sink' | 'map' | 'writer'> {
   writer(): Writer;
   /** Everything before `layout.dataStart`, where it does not depend on the data. */
   front?: readonly Piece[];
-  fd: number;
+  to: Outlet;
   name: string;
+}
+
+/** Whether an output's places follow from more than which blocks are stored: then it cannot be written in order. */
+export function needsSpool({ layout, front }: { layout: Layout; front?: readonly Piece[] }): boolean {
+  return front === undefined && (layout.codec !== undefined || layout.explicitZeros === true);
 }
 
 /** Throws as {@link Engine.copy}, `changed` where the second pass met other data, `unsupported` where sizes decide places. */
 export async function copyToStream(engine: Engine, job: StreamJob): Promise<CopyResult> {
-  const { map, writer, fd, name, ...common } = job;
+  const { map, writer, to, name, ...common } = job;
   const { kind, dataStart } = job.layout;
   const front = job.front ?? (kind === 'flat' && dataStart === 0 ? [] : undefined);
   if (front !== undefined) {
-    const sink = { kind: 'sequential', fd, name, front } as const;
+    const sink = { kind: 'sequential', to, name, front } as const;
     return engine.copy({ ...common, map: map(), writer: writer(), sink });
   }
-  if (job.layout.codec !== undefined) {
+  if (needsSpool(job)) {
     throw new VdconvError('unsupported', 'compressed blocks cannot be written to a pipe in this format', {
       file: name,
       hint: 'write to a file, or without -c',
     });
   }
-  const { stored } = await engine.copy({ ...common, map: map(), sink: { kind: 'scan' } });
-  if (stored === undefined) {
-    throw new VdconvError('internal', 'a scan left no bits');
-  }
+  const { stored, fingerprint } = await foresee(engine, job);
+  const content = fingerprint === undefined ? {} : { fingerprint };
   const first: Piece[] = [];
-  const foreseen = replayed(engine, job, stored);
+  const foreseen = replayed(engine, job, stored, content);
   let step = foreseen.next();
   for (; !step.done; step = foreseen.next()) {
     first.push(...step.value.filter((piece) => piece.offset < dataStart));
   }
-  const ahead = { pieces: behind(replayed(engine, job, stored), dataStart), size: step.value };
-  const sink = { kind: 'sequential', fd, name, front: first, ahead } as const;
-  const result = await engine.copy({ ...common, map: map(), sink });
+  const ahead = { pieces: behind(replayed(engine, job, stored, content), dataStart), size: step.value };
+  const sink = { kind: 'sequential', to, name, front: first, ahead } as const;
+  const options = partOf(job.options, 1);
+  const result = await engine.copy({ ...common, fingerprint: false, map: map(), sink, options });
   if (Buffer.compare(result.stored ?? new Uint8Array(), stored) !== 0) {
     throw new VdconvError(
       'changed',
@@ -58,15 +63,55 @@ export async function copyToStream(engine: Engine, job: StreamJob): Promise<Copy
   return result;
 }
 
+interface Foreseen {
+  stored: Uint8Array;
+  fingerprint?: Uint8Array;
+}
+
+/** What the first pass is for. Where every block is stored and no id follows from the content, all is known without it. */
+async function foresee(engine: Engine, { map, writer, to, name, ...job }: StreamJob): Promise<Foreseen> {
+  const { layout, virtualSize, options } = job;
+  if ((options.zeroGranularity === 0 || layout.storeAll === true) && job.fingerprint !== true) {
+    return { stored: allStored(divCeil(virtualSize, layout.blockSize)) };
+  }
+  const sink = { kind: 'scan' } as const;
+  const { stored, fingerprint } = await engine.copy({ ...job, map: map(), sink, options: partOf(options, 0) });
+  if (stored === undefined) {
+    throw new VdconvError('internal', 'a scan left no bits');
+  }
+  return { stored, ...(fingerprint === undefined ? {} : { fingerprint }) };
+}
+
+function allStored(blocks: number): Uint8Array {
+  const bits = new Uint8Array(divCeil(blocks, 8)).fill(0xff);
+  if (blocks % 8 !== 0) {
+    bits[bits.length - 1] = 2 ** (blocks % 8) - 1;
+  }
+  return bits;
+}
+
+/** The options of one of two passes, each of which is half of the way. */
+function partOf(options: CopyOptions, pass: 0 | 1): CopyOptions {
+  const { onProgress, ...rest } = options;
+  return onProgress === undefined
+    ? rest
+    : { ...rest, onProgress: (done, total) => onProgress(Math.floor((pass * total + done) / 2), total) };
+}
+
 /** All pieces that a writer makes of a replay; returns the output's length. */
-function* replayed(engine: Engine, job: StreamJob, stored: Uint8Array): Generator<readonly Piece[], number> {
+function* replayed(
+  engine: Engine,
+  job: StreamJob,
+  stored: Uint8Array,
+  content: Content,
+): Generator<readonly Piece[], number> {
   const writer = job.writer();
   const replay = engine.replay(job.layout, stored);
   let step = replay.next();
   for (; !step.done; step = replay.next()) {
     yield writer.add(step.value);
   }
-  const { pieces, size } = writer.finish(step.value);
+  const { pieces, size } = writer.finish(step.value, content);
   yield pieces;
   return size;
 }

@@ -4,12 +4,11 @@ import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { MiB } from '../base/units.ts';
-import { type ConvertOptions, convert, type Progress } from '../index.ts';
+import { type ConvertOptions, convert, convertStream, type Progress } from '../index.ts';
 import { expectBytes } from '../testing/guest.ts';
 import { ModelDisk } from '../testing/model-disk.ts';
 import { tempDir } from '../testing/tmp.ts';
 import { WRITERS } from '../testing/writers.ts';
-import { PIECE } from './pieces.ts';
 
 const SIZE = 13 * MiB;
 
@@ -46,11 +45,16 @@ test.for(WRITERS)('a stream gets the bytes that a file of $name has', async ({ f
   const file = await convert(source, join(dir, 'out'), options);
   const progress: Progress[] = [];
   const { seen, target } = recorder();
-  const result = await convert(source, target, { ...options, onProgress: (p) => progress.push(p) });
+  const { notes, ...result } = await convert(source, target, { ...options, onProgress: (p) => progress.push(p) });
   expectBytes(seen.bytes, await readFile(join(dir, 'out')), format.name);
   expect(seen.ended).toBe('closed');
-  expect({ ...result, seconds: 0 }).toEqual({
+  // Compressed qcow2 alone says that it took a temporary file.
+  expect(notes.filter((note) => note.includes('temporary file'))).toHaveLength(
+    format.name === 'qcow2' && compress ? 1 : 0,
+  );
+  expect({ ...result, notes: [], seconds: 0 }).toEqual({
     ...file,
+    notes: [],
     seconds: 0,
     target: { ...file.target, filename: '-', allocatedSize: null },
   });
@@ -71,38 +75,80 @@ test('a Node stream takes it by Writable.toWeb', async () => {
   expectBytes(Buffer.concat(parts), await readFile(source), 'raw');
 });
 
-describe('back-pressure', () => {
-  test.for(['raw', 'qcow2'])('%s: nothing is read while the target takes nothing', async (targetFormat) => {
-    let take = () => {};
-    let chunks = 0;
-    let most = 0;
-    const { target } = recorder((chunk) => {
-      chunks += 1;
-      most = Math.max(most, chunk.length);
-      return new Promise((resolve) => {
-        take = resolve;
-      });
+test.for([
+  ['raw', false],
+  ['qcow2', false],
+  ['qcow2', true],
+  ['vmdk', true],
+] as const)(
+  '%s, compressed %s: while the target takes nothing, little is read ahead',
+  async ([targetFormat, compress]) => {
+    const size = 24 * MiB;
+    await new ModelDisk(size, [{ start: 0, length: size, pattern: 'random' }], 7).writeRawFile(source);
+    let resume = () => {};
+    const stalled = new Promise<void>((resolve) => {
+      resume = resolve;
     });
-    const progress: number[] = [];
-    const onProgress = (p: Progress) => progress.push(p.done);
-    const work = convert(source, target, { format: 'raw', targetFormat, onProgress });
-    let finished = false;
-    const end = work.finally(() => {
-      finished = true;
+    const { seen, target } = recorder((chunk) => {
+      expect(chunk.length).toBeLessThanOrEqual(MiB);
+      return stalled;
     });
-    for (let seen = 0; !finished; ) {
-      await new Promise((resolve) => setTimeout(resolve, 20));
-      if (chunks > seen) {
-        seen = chunks;
-        const before = progress.length;
-        await new Promise((resolve) => setTimeout(resolve, 40));
-        expect([chunks, progress.length]).toEqual([seen, before]);
-        take();
-      }
+    let done = 0;
+    const onProgress = (p: Progress) => {
+      done = p.done;
+    };
+    const options = { format: 'raw', targetFormat, compress, threads: 2, onProgress };
+    const work = convert(source, target, options);
+    // Until nothing moves any more.
+    for (let last = -1; last < done || done === 0; ) {
+      last = done;
+      await new Promise((resolve) => setTimeout(resolve, 200));
     }
-    await end;
-    expect(chunks).toBeGreaterThan(2);
-    expect(most).toBeLessThanOrEqual(PIECE);
+    // The first of two passes, or the making of a temporary file, is half of the way.
+    const spooled = targetFormat === 'qcow2' && compress;
+    const waysBefore = done > size / 2 - MiB ? size / 2 : 0;
+    const most = spooled ? size / 2 + 4 * MiB : waysBefore + 8 * MiB;
+    expect(done).toBeLessThanOrEqual(most);
+    resume();
+    const { target: made } = await work;
+    expect(seen.bytes.length).toBe(made.fileSize);
+  },
+);
+
+describe('convertStream', () => {
+  test('gives the bytes of a file, and begins when they are asked for', async () => {
+    const options: ConvertOptions = { format: 'raw', targetFormat: 'qcow2', noSync: true };
+    await convert(source, join(dir, 'out'), options);
+    let moved = 0;
+    const onProgress = () => {
+      moved += 1;
+    };
+    const stream = convertStream(source, { ...options, onProgress });
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    expect(moved).toBe(0);
+    const parts: Uint8Array[] = [];
+    for await (const part of stream) {
+      parts.push(part);
+    }
+    expectBytes(Buffer.concat(parts), await readFile(join(dir, 'out')), 'qcow2');
+    expect(moved).toBeGreaterThan(0);
+  });
+
+  test('ends with the error of convert, and gives up when it is cancelled', async () => {
+    const missing = convertStream(join(dir, 'none'), { targetFormat: 'raw' }).getReader();
+    await expect(missing.read()).rejects.toMatchObject({ name: 'VdconvError', code: 'read' });
+    let last = 0;
+    const onProgress = (p: Progress) => {
+      last = p.done;
+    };
+    const stream = convertStream(source, { format: 'raw', targetFormat: 'raw', rate: 4 * MiB, onProgress });
+    const reader = stream.getReader();
+    await reader.read();
+    await reader.cancel();
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    const then = last;
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    expect([last, last < SIZE]).toEqual([then, true]);
   });
 });
 
@@ -170,15 +216,19 @@ test('the temporary file is in the spool directory, has no name, and only where 
   const spool = join(dir, 'spool');
   const options: ConvertOptions = { format: 'raw', spool };
   // A directory that is not there tells who wants it.
-  await convert(source, recorder().target, { ...options, targetFormat: 'raw' });
-  await expect(convert(source, recorder().target, { ...options, targetFormat: 'qcow2' })).rejects.toMatchObject({
+  for (const { format } of WRITERS) {
+    await convert(source, recorder().target, { ...options, targetFormat: format.name });
+  }
+  await convert(source, recorder().target, { ...options, targetFormat: 'vmdk', compress: true });
+  const compressed = { ...options, targetFormat: 'qcow2', compress: true };
+  await expect(convert(source, recorder().target, compressed)).rejects.toMatchObject({
     code: 'write',
     message: expect.stringContaining(spool),
   });
   await mkdir(spool);
   const names: Promise<string[]>[] = [];
   const { target } = recorder(() => void names.push(readdir(spool)));
-  await convert(source, target, { ...options, targetFormat: 'qcow2' });
+  await convert(source, target, compressed);
   expect(names.length).toBeGreaterThan(0);
   expect((await Promise.all(names)).flat()).toEqual([]);
 });

@@ -5,9 +5,10 @@ import { loadEngine } from '../engine/engine.ts';
 import type { WritePlan } from '../formats/format.ts';
 import { cancelled } from './abort.ts';
 import { type Chain, openChain } from './chain.ts';
-import { checkStream, writeStream } from './convert-stream.ts';
+import { writeStream } from './convert-stream.ts';
 import { checkOptions, type Written } from './copy-job.ts';
 import { droppedFrom, notesOf } from './left-behind.ts';
+import { openOutlet, type StreamTarget } from './outlet.ts';
 import { STREAM } from './stream-name.ts';
 import { planTarget, targetFormat } from './target.ts';
 import type { ConvertOptions, ConvertResult } from './types.ts';
@@ -18,28 +19,29 @@ import { writeFiles } from './write-files.ts';
  *
  * A `target` that is a path appears under its name only when it is complete; on any failure it is as it was. A
  * `WritableStream` gets the bytes that the file would have, at its own speed: it is closed after the last one and aborted
- * on any failure. `raw` goes to it as it is read; every other format is first made in a temporary file in
- * `options.spool`, so it takes that much space and its first byte comes late.
+ * on any failure. A descriptor gets them too and stays open. Formats whose tables precede their data take two passes over
+ * the source; compressed qcow2 is first made in a temporary file in `options.spool`.
  *
  * Throws VdconvError: `usage`, `exists` or `write` for the target, what `open` throws for the source, `changed` where the
  * source changed meanwhile, `limit`, `aborted`.
  */
 export async function convert(
   source: string,
-  target: string | WritableStream<Uint8Array>,
+  target: string | StreamTarget,
   options: ConvertOptions = {},
 ): Promise<ConvertResult> {
   if (typeof target === 'string') {
     return run(source, target, options, (engine, chain, plan) => writeFiles(engine, chain, plan, target, options));
   }
-  checkStream(target);
+  const outlet = openOutlet(target, options.signal);
   try {
-    return await run(source, STREAM, options, (engine, chain, plan) =>
-      writeStream(engine, chain, plan, target, options),
-    );
+    return await run(source, STREAM, options, async (engine, chain, plan) => {
+      const written = await writeStream(engine, chain, plan, outlet.to, options);
+      await outlet.close();
+      return written;
+    });
   } catch (error) {
-    // Where it has already failed by itself there is nothing to abort.
-    target.abort(error).catch(() => {});
+    outlet.abort(error);
     throw error;
   }
 }
@@ -58,7 +60,7 @@ async function run(
     const chain = await openChain(source, options, engine);
     try {
       const plan = planTarget(target, chain, options);
-      const { size, dataBytes, allocatedSize, siblings = [] } = await write(engine, chain, plan);
+      const { size, dataBytes, allocatedSize, siblings = [], notes = [] } = await write(engine, chain, plan);
       return {
         source: { filename: source, format: chain.top.image.format, virtualSize: chain.virtualSize },
         target: {
@@ -71,7 +73,7 @@ async function run(
         },
         dataBytes,
         dropped: droppedFrom(chain, plan),
-        notes: notesOf(chain, plan),
+        notes: [...notesOf(chain, plan), ...notes],
         engine: engine.name,
         seconds: (performance.now() - begun) / 1000,
       };

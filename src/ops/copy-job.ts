@@ -18,6 +18,8 @@ export interface Written {
   allocatedSize: number | null;
   /** Paths of the files besides the target. */
   siblings?: readonly string[];
+  /** What the user should know of how it was written, one sentence each. */
+  notes?: readonly string[];
 }
 
 /** One file of the plan. @param before the copy into the file before it. */

@@ -2,6 +2,11 @@
 import type { DiskMetadata } from '../formats/metadata.ts';
 import type { Reference } from '../io/types.ts';
 
+/** An open descriptor: a pipe, a socket or a file that is read or written from where it stands. 0 and 1 are the process's own. */
+export interface Descriptor {
+  fd: number;
+}
+
 /** How an image is to be opened. */
 export interface OpenOptions {
   /** Source format; default: by content. `raw` is never probed further when it is said here. */
@@ -152,7 +157,7 @@ export interface ConvertOptions extends OpenOptions {
   threads?: number | undefined;
   /** Guest bytes per second that are read and written, on average; zeros are free. At least 1024. Default: no limit. */
   rate?: number | undefined;
-  /** Directory for the temporary file of a format that cannot be streamed; default: the system's. */
+  /** Directory for the temporary file that a stream of compressed qcow2 needs; default: the system's. */
   spool?: string | undefined;
   /** Replace an existing target (at the very end, by rename). */
   force?: boolean | undefined;

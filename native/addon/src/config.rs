@@ -8,7 +8,7 @@ use napi::bindgen_prelude::*;
 use napi_derive::napi;
 use vdconv_core::layout::{Codec, Framing, Layout, Packing, SideTable, TableGroup, TablePlace, TargetCodec};
 use vdconv_core::ring::Ring;
-use vdconv_core::sink::{FileSink, Sink, StreamSink};
+use vdconv_core::sink::{FileSink, Outlet, Sink, StreamSink, Taken};
 use vdconv_core::source::{Bytes, Source, SourceCodec};
 use vdconv_core::{Config, Log};
 
@@ -76,6 +76,7 @@ pub struct JobConfig {
     pub layout: JsLayout,
     /// `file`, `sequential`, `scan`, `memory`.
     pub sink: String,
+    /// `sequential` without one: JavaScript takes the bytes.
     pub sink_fd: Option<i32>,
     pub logging: bool,
     /// Note which blocks are stored.
@@ -211,12 +212,18 @@ impl JsLayout {
 }
 
 impl JobConfig {
-    pub fn into_core(self, ring: Arc<Ring>) -> Result<Config> {
+    pub fn into_core(self, ring: Arc<Ring>, taken: Arc<Taken>) -> Result<Config> {
         let (map_start, map_end) = (whole(self.map_start, "mapStart")?, whole(self.map_end, "mapEnd")?);
         let fd = || self.sink_fd.ok_or_else(|| Error::from_reason("the sink has no descriptor"));
         let sink = match self.sink.as_str() {
             "file" => Sink::File(FileSink::new(duplicate(fd()?)?)),
-            "sequential" => Sink::Stream(StreamSink::new(duplicate(fd()?)?, !self.logging)),
+            "sequential" => {
+                let outlet = match self.sink_fd {
+                    Some(fd) => Outlet::file(duplicate(fd)?),
+                    None => Outlet::Taken(taken),
+                };
+                Sink::Stream(StreamSink::new(outlet, !self.logging))
+            }
             "scan" => Sink::None,
             "memory" => {
                 let length = map_end.saturating_sub(map_start) as usize;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
 use vdconv_core::ring::Ring;
-use vdconv_core::sink::Sink;
+use vdconv_core::sink::{Sink, Taken};
 use vdconv_core::{Extent, Job, Kind};
 
 use crate::config::{Failure, JobConfig, JsLog, whole};
@@ -45,6 +45,7 @@ pub struct CopyJob {
     /// None once closed.
     job: Option<Arc<Job>>,
     ring: Arc<Ring>,
+    taken: Arc<Taken>,
 }
 
 impl CopyJob {
@@ -80,8 +81,10 @@ impl CopyJob {
     #[napi(constructor)]
     pub fn new(config: JobConfig) -> Result<Self> {
         let ring = Arc::new(Ring::default());
-        let job = Job::new(config.into_core(Arc::clone(&ring))?).map_err(|e| Error::from_reason(e.message))?;
-        Ok(Self { job: Some(Arc::new(job)), ring })
+        let taken = Arc::new(Taken::default());
+        let config = config.into_core(Arc::clone(&ring), Arc::clone(&taken))?;
+        let job = Job::new(config).map_err(|e| Error::from_reason(e.message))?;
+        Ok(Self { job: Some(Arc::new(job)), ring, taken })
     }
 
     /// Moves everything; resolves when the last byte of data is written. Never rejects for what the job met.
@@ -198,6 +201,19 @@ impl CopyJob {
             Sink::Stream(stream) => stream.write_up_to(end).err().map(Failure::from),
             _ => None,
         })
+    }
+
+    /// Sequential sink without a descriptor: the next bytes; null when there will be none.
+    #[napi(ts_return_type = "Promise<Uint8Array | null>")]
+    pub fn take_bytes<'e>(&self, env: &'e Env) -> Result<Object<'e>> {
+        let taken = Arc::clone(&self.taken);
+        promise(env, move || taken.take().map(Uint8Array::from))
+    }
+
+    /// Sequential sink without a descriptor: all is written; `take_bytes` gives the rest.
+    #[napi]
+    pub fn bytes_complete(&self) {
+        self.taken.close();
     }
 
     /// Memory sink: the bytes.

@@ -7,9 +7,11 @@ use crate::ops::{From, Ops};
 use crate::sync::lock;
 
 pub use file::FileSink;
+pub use outlet::{Outlet, Taken};
 pub use stream::StreamSink;
 
 mod file;
+mod outlet;
 mod stream;
 
 pub enum Sink {

@@ -22,7 +22,7 @@ use stress::model::{image_of, stored_bits, verify};
 use stress::random::Random;
 use vdconv_core::layout::{Layout, Packing, SideTable, TableGroup, TablePlace};
 use vdconv_core::replay::Replay;
-use vdconv_core::sink::{FileSink, Sink, StreamSink};
+use vdconv_core::sink::{FileSink, Outlet, Sink, StreamSink};
 use vdconv_core::source::{Bytes, Source};
 use vdconv_core::{Config, Error, ErrorKind, Extent, Job, Kind, Outcome};
 
@@ -99,7 +99,7 @@ fn a_stream_holds_what_a_file_does() {
         }
         let (reader, writer) = std::io::pipe().unwrap();
         let received = received(reader, random.chance(20));
-        let sink = Sink::Stream(StreamSink::new(OwnedFd::from(writer).into(), ahead));
+        let sink = Sink::Stream(StreamSink::new(Outlet::file(OwnedFd::from(writer).into()), ahead));
         let mut streamed = Drive::new(&case, Run::new(&case, &mut random), sink, !ahead);
         if ahead {
             streamed.foresee(foreseen(&case.layout, stored));
@@ -199,7 +199,8 @@ fn a_job_that_is_cancelled_or_fails_ends_at_once() {
                 if case.layout.codec.is_some_and(|c| c.max_share > 0) {
                     return;
                 }
-                let sink = Sink::Stream(StreamSink::new(OwnedFd::from(writer).into(), !follows(&case.layout)));
+                let sink =
+                    Sink::Stream(StreamSink::new(Outlet::file(OwnedFd::from(writer).into()), !follows(&case.layout)));
                 ends_soon(&mut Drive::new(&case, run, sink, follows(&case.layout)), &case, &kinds);
                 drop(reader);
             }
@@ -229,7 +230,7 @@ fn a_stream_whose_source_changed_since_its_scan_says_so() {
         let end = replay.host_end().unwrap();
         let (reader, writer) = std::io::pipe().unwrap();
         let received = received(reader, false);
-        let sink = Sink::Stream(StreamSink::new(OwnedFd::from(writer).into(), true));
+        let sink = Sink::Stream(StreamSink::new(Outlet::file(OwnedFd::from(writer).into()), true));
         let mut drive = Drive::new(&case, Run::new(&case, &mut random), sink, false);
         drive.foresee(foreseen(&case.layout, stored));
         let result = drive.go(&case).and_then(|_| drive.end_stream(end));
@@ -269,7 +270,7 @@ fn plain_job(size: u64, layout: Layout, sink: Sink, logging: bool) -> Job {
 fn a_pipe_that_is_full_holds_up_neither_tables_nor_a_cancel() {
     within(Duration::from_secs(10), "a full pipe", || {
         let (_reader, writer) = std::io::pipe().unwrap();
-        let sink = Sink::Stream(StreamSink::new(OwnedFd::from(writer).into(), true));
+        let sink = Sink::Stream(StreamSink::new(Outlet::file(OwnedFd::from(writer).into()), true));
         let job = plain_job(4 << 20, Layout::flat(0), sink, false);
         std::thread::scope(|scope| {
             let running = scope.spawn(|| job.run());
@@ -292,7 +293,7 @@ fn a_pipe_that_somebody_made_non_blocking_is_waited_for() {
         let job = plain_job(
             4 << 20,
             Layout::flat(0),
-            Sink::Stream(StreamSink::new(OwnedFd::from(ours).into(), false)),
+            Sink::Stream(StreamSink::new(Outlet::file(OwnedFd::from(ours).into()), false)),
             false,
         );
         let reader = std::thread::spawn(move || {
@@ -367,7 +368,7 @@ fn tables_that_come_ahead_wait_for_room() {
         let layout = Layout { packing: Packing::Blocks, block_size: 4096, tables: Some(tables), ..Layout::flat(0) };
         let pieces = foreseen(&layout, vec![0xff; 5]);
         let (reader, writer) = std::io::pipe().unwrap();
-        let sink = Sink::Stream(StreamSink::new(OwnedFd::from(writer).into(), true));
+        let sink = Sink::Stream(StreamSink::new(Outlet::file(OwnedFd::from(writer).into()), true));
         // The source has lost half of its blocks since.
         let job = plain_job(20 * 4096, layout, sink, false);
         let received = std::thread::scope(|scope| {

@@ -35,7 +35,7 @@ const HEADER: HeaderChoices = {
   compressAlgorithm: 1,
 };
 
-export function planStream(values: DescriptorValues, level: number): Pick<WritePlan, 'layout' | 'writer'> {
+export function planStream(values: DescriptorValues, level: number): Pick<WritePlan, 'layout' | 'front' | 'writer'> {
   const layout: Layout = {
     kind: 'blocks',
     dataStart: sectorsToBytes(OVERHEAD),
@@ -56,7 +56,7 @@ export function planStream(values: DescriptorValues, level: number): Pick<WriteP
       maxShare: 0,
     },
   };
-  return { layout, writer: () => new StreamWriter(values) };
+  return { layout, front: frontPieces(values), writer: () => new StreamWriter(values) };
 }
 
 class StreamWriter implements Writer {
@@ -65,7 +65,6 @@ class StreamWriter implements Writer {
   /** The grain table of the group that is being placed. */
   readonly #gt = new Uint32Array(GTES_PER_GT);
   #group: number | undefined;
-  #began = false;
 
   constructor(values: DescriptorValues) {
     this.#values = values;
@@ -73,7 +72,7 @@ class StreamWriter implements Writer {
   }
 
   add(batch: Allocation): Piece[] {
-    const pieces = this.#begin();
+    const pieces: Piece[] = [];
     for (let i = 0; i < batch.count; i += 1) {
       const index = batch.index[i] as number;
       const offset = batch.offset[i] as number;
@@ -90,18 +89,6 @@ class StreamWriter implements Writer {
       }
     }
     return pieces;
-  }
-
-  /** Header and descriptor depend on no grain: the first call gives them, so that a pipe can have them first. */
-  #begin(): Piece[] {
-    if (this.#began) {
-      return [];
-    }
-    this.#began = true;
-    return [
-      { offset: 0, bytes: encodeHeader(this.#values, HEADER) },
-      { offset: SECTOR, bytes: encodeDescriptor(this.#values) },
-    ];
   }
 
   #open(group: number): void {
@@ -137,8 +124,16 @@ class StreamWriter implements Writer {
       encodeHeader(this.#values, { ...HEADER, gdOffset }),
       marker(MarkerType.endOfStream, 0),
     ]);
-    return { pieces: [...this.#begin(), { offset, bytes }], size: offset + bytes.length };
+    return { pieces: [...frontPieces(this.#values), { offset, bytes }], size: offset + bytes.length };
   }
+}
+
+/** Header and descriptor depend on no grain, so that a pipe can have them first. */
+function frontPieces(values: DescriptorValues): Piece[] {
+  return [
+    { offset: 0, bytes: encodeHeader(values, HEADER) },
+    { offset: SECTOR, bytes: encodeDescriptor(values) },
+  ];
 }
 
 /** @param numSectors of what follows. */

@@ -1,23 +1,18 @@
 //! A pipe, or anything else that only takes the next byte: gaps are zeros, tables come in when their place does.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{ErrorKind as Io, Write};
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileTypeExt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex};
-
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{Mode, OFlags, open};
-use rustix::io::Errno;
+use std::sync::{Arc, Condvar, Mutex};
 
 use crate::error::{Error, Result};
+use crate::sink::{Outlet, Taken};
 use crate::sync::{lock, wait};
 
 pub struct StreamSink {
     /// Held while a write waits for the reader; JavaScript's own thread never takes it.
     out: Mutex<Out>,
+    /// Where JavaScript takes the bytes: it is woken when the job stops.
+    taken: Option<Arc<Taken>>,
     tables: Mutex<Tables>,
     arrived: Condvar,
     room: Condvar,
@@ -28,7 +23,7 @@ pub struct StreamSink {
 }
 
 struct Out {
-    file: File,
+    to: Outlet,
     cursor: u64,
 }
 
@@ -47,9 +42,13 @@ struct Tables {
 const ROOM: usize = 8 << 20;
 
 impl StreamSink {
-    pub fn new(file: File, foreseen: bool) -> Self {
+    pub fn new(to: Outlet, foreseen: bool) -> Self {
         Self {
-            out: Mutex::new(Out { file: without_waiting(file), cursor: 0 }),
+            taken: match &to {
+                Outlet::Taken(taken) => Some(Arc::clone(taken)),
+                Outlet::File(_) => None,
+            },
+            out: Mutex::new(Out { to, cursor: 0 }),
             tables: Mutex::default(),
             arrived: Condvar::new(),
             room: Condvar::new(),
@@ -85,6 +84,9 @@ impl StreamSink {
         drop(tables);
         self.arrived.notify_all();
         self.room.notify_all();
+        if let Some(taken) = &self.taken {
+            taken.close();
+        }
     }
 
     pub fn write(&self, offset: u64, bytes: &[u8]) -> Result<()> {
@@ -161,23 +163,6 @@ impl Tables {
     }
 }
 
-/// The same pipe, opened anew so that writing to it never waits: a write that waits for the reader cannot be stopped. The
-/// flag belongs to the open file, which others may share, so it is not set on `file` itself.
-fn without_waiting(file: File) -> File {
-    if file.metadata().is_ok_and(|m| m.file_type().is_fifo()) {
-        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        if let Ok(own) = open(path, OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty()) {
-            return own.into();
-        }
-    }
-    file
-}
-
-/// How long a stopped job may wait for a reader.
-const TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
-/// Most bytes of one write, between which a stopped job ends.
-const PIECE: usize = 1 << 20;
-
 impl Out {
     /// `offset` is not behind the cursor.
     fn write(&mut self, offset: u64, bytes: &[u8], stopped: &AtomicBool) -> Result<()> {
@@ -191,29 +176,7 @@ impl Out {
         self.put(bytes, stopped)
     }
 
-    fn put(&mut self, mut bytes: &[u8], stopped: &AtomicBool) -> Result<()> {
-        while !bytes.is_empty() {
-            if stopped.load(Ordering::Acquire) {
-                return Err(Error::aborted());
-            }
-            match self.file.write(&bytes[..bytes.len().min(PIECE)]) {
-                Ok(0) => return Err(Error::write(&Io::WriteZero.into(), self.cursor)),
-                Ok(n) => {
-                    self.cursor += n as u64;
-                    bytes = &bytes[n..];
-                }
-                Err(e) if e.kind() == Io::Interrupted => {}
-                Err(e) if e.kind() == Io::WouldBlock => self.wait_for_reader()?,
-                Err(e) => return Err(Error::write(&e, self.cursor)),
-            }
-        }
-        Ok(())
-    }
-
-    fn wait_for_reader(&self) -> Result<()> {
-        match poll(&mut [PollFd::new(&self.file, PollFlags::OUT)], Some(&TICK)) {
-            Ok(_) | Err(Errno::INTR) => Ok(()),
-            Err(e) => Err(Error::write(&e.into(), self.cursor)),
-        }
+    fn put(&mut self, bytes: &[u8], stopped: &AtomicBool) -> Result<()> {
+        self.to.write(bytes, &mut self.cursor, stopped)
     }
 }
