@@ -112,7 +112,6 @@ Also accepted, as qemu-img's, without effect: -W -C -U -t CACHE -T CACHE.
 Sizes take k, M, G and T, 1024-based: 64k is 65536.
 
 Examples:
-  vdconv convert disk.vmdk disk.qcow2
   vdconv convert -c disk.qcow2 stream-optimized.vmdk
   vdconv convert disk.vmdk - -O qcow2 | ssh host 'cat > disk.qcow2'
   vdconv convert --allow-references -c snapshot.qcow2 whole.qcow2
