@@ -268,7 +268,7 @@ describe('exit status 3: the input', () => {
     expect(failure('info', '.')).toBe('3 .: is a directory, not a disk image');
     expect(spawnSync('mkfifo', [join(dir, 'fifo')]).status).toBe(0);
     expect(failure('info', 'fifo')).toBe(
-      '3 fifo: is a named pipe; vdconv reads only regular files so far; write its data to a file first',
+      '3 fifo: is a named pipe; vdconv reads only regular files and block devices; write its data to a file first',
     );
   });
 

@@ -3,11 +3,12 @@ import { compare } from '../index.ts';
 import { DIFFERENT_STATUS } from './exit.ts';
 import { type Flag, parseFlags } from './flags.ts';
 import { compareHelp } from './inspect-help.ts';
+import { openFlags, openOptions } from './open-flags.ts';
 import { printJson } from './print.ts';
 import { printComparison } from './print-compare.ts';
 import { openProgress, PROGRESS_FLAGS } from './progress-flags.ts';
 import type { Stop } from './signals.ts';
-import { allowedDirectories, choice, operands } from './values.ts';
+import { choice, operands } from './values.ts';
 
 const NAME = 'compare';
 
@@ -16,17 +17,13 @@ const FLAGS: readonly Flag[] = [
   { name: 'F', value: 'FMT', help: "B's format; default: found by its content" },
   { name: 's', help: 'strict: disks of different size differ, even where the rest of the longer one is zeros' },
   { name: 'output', value: 'human|json', help: 'a sentence for people (default), or JSON for programs' },
-  {
-    name: 'allow-references',
-    value: '[DIR]',
-    repeats: true,
-    help: "follow backing files, parents and extents to files beneath DIR; default DIR: each image's own directory. May be repeated",
-  },
+  ...openFlags(
+    "follow backing files, parents and extents to files beneath DIR; default DIR: each image's own directory",
+  ),
   ...PROGRESS_FLAGS,
   { name: 'q', help: 'print nothing but errors; the exit status tells' },
   { name: 'help', alias: 'h', help: 'this text' },
   // qemu-img's, which change nothing in the result.
-  { name: 'U' },
   { name: 'T', value: 'CACHE' },
 ];
 
@@ -43,7 +40,7 @@ export async function runCompare(argv: readonly string[], stop: Stop): Promise<v
     formatA: args.text('f'),
     formatB: args.text('F'),
     strict: args.has('s'),
-    allowReferences: allowedDirectories(args, a, b),
+    ...openOptions(args, a, b),
     signal: stop.signal,
     onProgress: view.update,
   });

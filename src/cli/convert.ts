@@ -2,11 +2,12 @@
 import { type ConvertOptions, convert, parseSize } from '../index.ts';
 import { type Arguments, type Flag, parseFlags } from './flags.ts';
 import { convertHelp, targetOptionHelp } from './help.ts';
+import { openFlags, openOptions } from './open-flags.ts';
 import { printNotes, printResult } from './print.ts';
 import { openProgress, PROGRESS_FLAGS } from './progress-flags.ts';
 import type { Stop } from './signals.ts';
 import { parseTargetOptions } from './target-options.ts';
-import { allowedDirectories, operands, wholeNumber } from './values.ts';
+import { operands, wholeNumber } from './values.ts';
 
 const NAME = 'convert';
 
@@ -26,12 +27,7 @@ export const FLAGS: readonly Flag[] = [
   { name: 'm', value: 'N', help: 'worker threads; default: one per CPU' },
   { name: 'r', value: 'RATE', help: 'read and write no more than RATE bytes of data per second' },
   { name: 'force', help: 'replace OUT if it exists, once the new file is complete' },
-  {
-    name: 'allow-references',
-    value: '[DIR]',
-    repeats: true,
-    help: "follow backing files, parents and extents to files beneath DIR; default DIR: IN's own directory. May be repeated",
-  },
+  ...openFlags("follow backing files, parents and extents to files beneath DIR; default DIR: IN's own directory"),
   { name: 'random-ids', help: 'fresh ids (UUID, CID, GUID); default: the same content and options give the same ones' },
   {
     name: 'spool',
@@ -45,7 +41,6 @@ export const FLAGS: readonly Flag[] = [
   // qemu-img's flags that ask for what vdconv does anyway, or that change nothing in the result.
   { name: 'W' },
   { name: 'C' },
-  { name: 'U' },
   { name: 't', value: 'CACHE' },
   { name: 'T', value: 'CACHE' },
 ];
@@ -90,8 +85,8 @@ export function convertOptions(args: Arguments, source: string): ConvertOptions 
     threads: wholeNumber(args, NAME, 'm'),
     rate: rate === undefined ? undefined : parseSize(rate, '-r'),
     force: args.has('force'),
-    allowReferences: allowedDirectories(args, source),
     spool: args.text('spool'),
+    ...openOptions(args, source),
     noSync: args.has('no-sync'),
     randomIds: args.has('random-ids'),
   };

@@ -38,8 +38,9 @@ describe('the options of convert', () => {
     ['--allow-references=/x a b', { allowReferences: ['/x'] }],
     ['--allow-references=/x --allow-references=/y=z a b', { allowReferences: ['/x', '/y=z'] }],
     ['--allow-references=/x --allow-references vm/a b', { allowReferences: ['/x', 'vm'] }],
-    ['-p -q -W -C -t none -T none -U a b', {}],
-    ['-pqWCU -tnone a b', {}],
+    ['-p -q -W -C -t none -T none a b', {}],
+    ['-pqWCU -tnone a b', { forceShare: true }],
+    ['--force-share --allow-device a b', { forceShare: true, allowDevice: true }],
     ['-- -a -b', {}],
   ])('%s', async (line, expected) => {
     expect(await options(...line.split(' '))).toEqual(expected);

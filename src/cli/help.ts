@@ -108,7 +108,7 @@ Usage:
 
 Options:
 ${columns(flagRows(flags))}
-Also accepted, as qemu-img's, without effect: -W -C -U -t CACHE -T CACHE.
+Also accepted, as qemu-img's, without effect: -W -C -t CACHE -T CACHE.
 Sizes take k, M, G and T, 1024-based: 64k is 65536.
 
 Examples:

@@ -2,23 +2,18 @@
 import { info } from '../index.ts';
 import { type Flag, parseFlags } from './flags.ts';
 import { infoHelp } from './help.ts';
+import { openFlags, openOptions } from './open-flags.ts';
 import { printInfo, printJson } from './print.ts';
 import type { Stop } from './signals.ts';
-import { allowedDirectories, choice, operands } from './values.ts';
+import { choice, operands } from './values.ts';
 
 const NAME = 'info';
 
 const FLAGS: readonly Flag[] = [
   { name: 'f', value: 'FMT', help: "IMAGE's format; default: found by its content" },
   { name: 'output', value: 'human|json', help: 'a table for people (default), or JSON for programs' },
-  {
-    name: 'allow-references',
-    value: '[DIR]',
-    repeats: true,
-    help: "open the extents that IMAGE consists of, beneath DIR; default DIR: IMAGE's own directory. May be repeated",
-  },
+  ...openFlags("open the extents that IMAGE consists of, beneath DIR; default DIR: IMAGE's own directory"),
   { name: 'help', alias: 'h', help: 'this text' },
-  { name: 'U' },
 ];
 
 export async function runInfo(argv: readonly string[], stop: Stop): Promise<void> {
@@ -31,7 +26,7 @@ export async function runInfo(argv: readonly string[], stop: Stop): Promise<void
   const output = choice(args, NAME, 'output', ['human', 'json']);
   const found = await info(path, {
     format: args.text('f'),
-    allowReferences: allowedDirectories(args, path),
+    ...openOptions(args, path),
     signal: stop.signal,
   });
   process.stdout.write(output === 'json' ? printJson(found) : printInfo(found));

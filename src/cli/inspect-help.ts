@@ -19,9 +19,9 @@ ${columns([
 ])}
 Depth is the layer that decides, 0 for IMAGE itself. In JSON, compressed
 entries also have storedLength (at most so many bytes are stored), skip (bytes
-of the decoded unit before start), codec (zlib; deflate without its header; zstd)
-and framing (grain-marker: VMDK's 12 bytes before the stream, the last four
-of them its exact length).
+of the decoded unit before start), codec (zlib; deflate without its header;
+zstd) and framing (grain-marker: VMDK's 12 bytes before the stream, the last
+four of them its exact length).
 
 Examples:
   vdconv map disk.vmdk
@@ -40,7 +40,7 @@ Usage:
 
 Options:
 ${columns(flagRows(flags))}
-Also accepted, as qemu-img's, without effect: -U -T CACHE.
+Also accepted, as qemu-img's, without effect: -T CACHE.
 Formats may differ, and so may what is allocated. Where one disk is longer, its
 rest must be zeros.
 

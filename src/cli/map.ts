@@ -3,23 +3,18 @@ import { once } from 'node:events';
 import { map } from '../index.ts';
 import { type Flag, parseFlags } from './flags.ts';
 import { mapHelp } from './inspect-help.ts';
+import { openFlags, openOptions } from './open-flags.ts';
 import { jsonArray, mapTable } from './print-map.ts';
 import type { Stop } from './signals.ts';
-import { allowedDirectories, choice, operands } from './values.ts';
+import { choice, operands } from './values.ts';
 
 const NAME = 'map';
 
 const FLAGS: readonly Flag[] = [
   { name: 'f', value: 'FMT', help: "IMAGE's format; default: found by its content" },
   { name: 'output', value: 'human|json', help: 'a table for people (default), or a JSON array for programs' },
-  {
-    name: 'allow-references',
-    value: '[DIR]',
-    repeats: true,
-    help: "follow backing files, parents and extents to files beneath DIR; default DIR: IMAGE's own directory. May be repeated",
-  },
+  ...openFlags("follow backing files, parents and extents to files beneath DIR; default DIR: IMAGE's own directory"),
   { name: 'help', alias: 'h', help: 'this text' },
-  { name: 'U' },
 ];
 
 export async function runMap(argv: readonly string[], stop: Stop): Promise<void> {
@@ -32,7 +27,7 @@ export async function runMap(argv: readonly string[], stop: Stop): Promise<void>
   const print = choice(args, NAME, 'output', ['human', 'json']) === 'json' ? jsonArray : mapTable;
   const entries = map(path, {
     format: args.text('f'),
-    allowReferences: allowedDirectories(args, path),
+    ...openOptions(args, path),
     signal: stop.signal,
   });
   for await (const text of print(entries)) {

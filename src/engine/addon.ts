@@ -8,6 +8,10 @@ export interface Addon {
   dataRuns(fd: number, start: number, end: number, max: number): Float64Array | null;
   /** Throws what the system says, except where it cannot: then false. */
   allocate(fd: number, size: number): boolean;
+  /** The descriptor or -errno; null where the kernel cannot. */
+  openBeneath(root: string, path: string): number | null;
+  lockForReading(fd: number): boolean;
+  deviceSize(fd: number): number;
   cpus(): number;
 }
 

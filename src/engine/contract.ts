@@ -3,6 +3,7 @@
  * moves guest bytes. Both engines (native.ts; later portable.ts) implement {@link Engine} and agree byte for byte on
  * uncompressed output.
  */
+import type { SystemCalls } from '../io/system.ts';
 import type { DataFile } from '../map/data-file.ts';
 import type { BlockMap } from '../map/extents.ts';
 import type { Allocation, Layout, Piece, Writer } from '../map/layout.ts';
@@ -80,7 +81,7 @@ export interface CopyResult {
   stored?: Uint8Array;
 }
 
-export interface Engine {
+export interface Engine extends SystemCalls {
   readonly name: 'native' | 'portable';
   /** Throws VdconvError: what a source or the map threw, or `read`, `truncated`, `corrupt`, `write`, `aborted`. */
   copy(job: CopyJob): Promise<CopyResult>;
@@ -93,6 +94,4 @@ export interface Engine {
   replay(layout: Layout, stored: Uint8Array): Generator<Allocation, number>;
   /** Reserves the space of [0, size) of a file; false where this engine or the file system cannot. */
   allocate(fd: number, size: number): boolean;
-  /** The parts of [start, end) of a file that are not holes, as pairs; undefined where the file system cannot tell. */
-  dataRuns(fd: number, start: number, end: number, max: number): Float64Array | undefined;
 }

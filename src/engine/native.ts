@@ -1,5 +1,6 @@
 /** The native engine: drives the Rust addon. The only file that names it. */
 import { createRequire } from 'node:module';
+import { getSystemErrorName } from 'node:util';
 import { VdconvError } from '../base/errors.ts';
 import { MiB } from '../base/units.ts';
 import type { DataFile } from '../map/data-file.ts';
@@ -20,7 +21,19 @@ export function nativeEngine(): Engine {
     replay: (layout, stored) => replay(addon, layout, stored),
     allocate: (fd, size) => addon.allocate(fd, size),
     dataRuns: (fd, start, end, max) => addon.dataRuns(fd, start, end, max) ?? undefined,
+    openBeneath: (root, path) => descriptorFrom(addon.openBeneath(root, path)),
+    lockForReading: (fd) => addon.lockForReading(fd),
+    deviceSize: (fd) => addon.deviceSize(fd),
   };
+}
+
+/** Throws for -errno. */
+function descriptorFrom(fd: number | null): number | undefined {
+  if (fd !== null && fd < 0) {
+    const code = getSystemErrorName(fd);
+    throw Object.assign(new Error(code), { code });
+  }
+  return fd ?? undefined;
 }
 
 async function copy(addon: Addon, job: CopyJob): Promise<CopyResult> {

@@ -69,12 +69,11 @@ describe('openFileSource', () => {
 
   it('asks the given function for holes, and takes no answer as all data', async () => {
     const asked: unknown[] = [];
-    const source = await openFileSource(sample(), {
-      dataRuns(...call) {
-        asked.push(call);
-        return undefined;
-      },
-    });
+    const dataRuns = (...call: unknown[]) => {
+      asked.push(call);
+      return undefined;
+    };
+    const source = await openFileSource(sample(), { system: { dataRuns } });
     expect(source.dataRuns?.(10, 20, 4)).toEqual(Float64Array.of(10, 20));
     expect(asked).toEqual([[source.fd, 10, 20, 4]]);
     await source.close();
@@ -103,18 +102,18 @@ describe('openFileSource', () => {
       openFileSource(path).then(String, (error) => `${error.code} ${error.message}`);
     expect(await message(dir)).toBe(`read ${dir}: is a directory, not a disk image`);
     expect(await message('/dev/null')).toBe(
-      'unsupported /dev/null: is a character device; vdconv reads only regular files so far; copy the device to a file first',
+      'unsupported /dev/null: is a character device; vdconv reads only regular files and block devices; copy the device to a file first',
     );
     const fifo = join(dir, 'fifo');
     expect(spawnSync('mkfifo', [fifo]).status).toBe(0);
     expect(await message(fifo)).toBe(
-      `unsupported ${fifo}: is a named pipe; vdconv reads only regular files so far; write its data to a file first`,
+      `unsupported ${fifo}: is a named pipe; vdconv reads only regular files and block devices; write its data to a file first`,
     );
     const socket = join(dir, 'socket');
     const server = createServer();
     await new Promise<void>((done) => server.listen(socket, done));
     expect(await message(socket)).toBe(
-      `unsupported ${socket}: is a socket; vdconv reads only regular files so far; write its data to a file first`,
+      `unsupported ${socket}: is a socket; vdconv reads only regular files and block devices; write its data to a file first`,
     );
     await new Promise((done) => server.close(done));
   });

@@ -1,43 +1,64 @@
-/** A regular file as a byte source. */
-import { constants, promises as fs } from 'node:fs';
+/** A regular file or a block device as a byte source. */
+import { type BigIntStats, close, constants, fstat, open, read } from 'node:fs';
+import { promisify } from 'node:util';
 import { showNumber, VdconvError } from '../base/errors.ts';
+import { deviceSize } from './device.ts';
 import { difference, type FileIdentity, identityFromStat, specialKind } from './file-identity.ts';
 import { errnoOf, readError } from './os-error.ts';
+import type { SystemCalls } from './system.ts';
 import type { ByteSource } from './types.ts';
 
 export interface FileSourceOptions {
-  /** Where the file has data: the engine's knowledge of holes. Absent: the source cannot tell. */
-  dataRuns?: ((fd: number, start: number, end: number, max: number) => Float64Array | undefined) | undefined;
+  /** Absent: holes are not seen and no lock is taken. */
+  system?: SystemCalls | undefined;
+  /** Read also what another program may be writing to: take no lock. */
+  forceShare?: boolean | undefined;
+  /** Read block devices too. */
+  allowDevice?: boolean | undefined;
   /** Fail where the last part of the path is a symbolic link. */
   noFollow?: boolean | undefined;
+  /** Opens the file, not waiting for anything; default: by its path. Throws as Node's `open`. */
+  open?: (() => number) | undefined;
 }
 
 export interface FileSource extends ByteSource {
   readonly fd: number;
   /** As it was when the file was opened. */
   readonly identity: FileIdentity;
-  /** Bytes that the file takes on disk. */
-  readonly allocatedSize: number;
+  /** Bytes that the file takes on disk; null for a device. */
+  readonly allocatedSize: number | null;
 }
 
+const openOnce = promisify(open);
+const readOnce = promisify(read);
+const closeOnce = promisify(close);
+const statOf = promisify(fstat) as (fd: number, options: { bigint: true }) => Promise<BigIntStats>;
+
 /**
- * Opens a regular file for reading. Throws `read` where the system refuses or the path is a directory, `unsupported`
- * for devices, pipes and sockets. Never hangs on a pipe without a writer.
+ * Opens a regular file or, where that is allowed, a block device for reading. Throws `read` where the system refuses or
+ * the path is a directory, `refused` for a device that is not allowed, `unsupported` for other devices, pipes and sockets,
+ * `locked` where another program has it open for writing. Never hangs on a pipe without a writer.
  */
 export async function openFileSource(path: string, options: FileSourceOptions = {}): Promise<FileSource> {
-  const handle = await openForReading(path, options.noFollow === true);
+  const fd = await openForReading(path, options);
   try {
-    const stat = await handle.stat({ bigint: true });
+    const stat = await statOf(fd, { bigint: true });
     const special = specialKind(stat);
-    if (special !== undefined) {
+    const isDevice = special === 'block device';
+    if (special !== undefined && !(isDevice && options.allowDevice === true)) {
       throw notAFile(path, special);
     }
-    if (stat.size > BigInt(Number.MAX_SAFE_INTEGER)) {
+    const size = isDevice ? await deviceSize(path, fd, stat.rdev, options.system ?? noCalls) : Number(stat.size);
+    if (size > Number.MAX_SAFE_INTEGER) {
       throw new VdconvError('limit', `has ${stat.size} bytes; vdconv takes files of less than 2^53`, { file: path });
     }
-    return new OpenFile(path, handle, identityFromStat(stat), Number(stat.blocks) * STAT_BLOCK, options.dataRuns);
+    if (options.forceShare !== true) {
+      lock(path, fd, options.system);
+    }
+    const runs = isDevice ? undefined : options.system?.dataRuns;
+    return new OpenFile(path, fd, size, stat, isDevice ? null : Number(stat.blocks) * STAT_BLOCK, runs);
   } catch (error) {
-    await handle.close().catch(() => {});
+    await closeOnce(fd).catch(() => {});
     throw error;
   }
 }
@@ -54,6 +75,8 @@ export function identityOf(source: ByteSource): FileIdentity | undefined {
   return source instanceof OpenFile ? source.identity : undefined;
 }
 
+const noCalls: SystemCalls = { dataRuns: () => undefined };
+
 /** What `st_blocks` counts, whatever the file system's own block is. */
 const STAT_BLOCK = 512;
 
@@ -62,23 +85,23 @@ class OpenFile implements FileSource {
   readonly fd: number;
   readonly size: number;
   readonly identity: FileIdentity;
-  readonly allocatedSize: number;
+  readonly allocatedSize: number | null;
   readonly dataRuns?: (start: number, end: number, max: number) => Float64Array;
-  readonly #handle: fs.FileHandle;
+  #open = true;
 
   constructor(
     name: string,
-    handle: fs.FileHandle,
-    identity: FileIdentity,
-    allocatedSize: number,
-    runs: FileSourceOptions['dataRuns'],
+    fd: number,
+    size: number,
+    stat: BigIntStats,
+    allocatedSize: number | null,
+    runs: SystemCalls['dataRuns'] | undefined,
   ) {
     this.name = name;
-    this.fd = handle.fd;
-    this.size = Number(identity.size);
-    this.identity = identity;
+    this.fd = fd;
+    this.size = size;
+    this.identity = identityFromStat(stat);
     this.allocatedSize = allocatedSize;
-    this.#handle = handle;
     if (runs !== undefined) {
       this.dataRuns = (start, end, max) => runs(this.fd, start, end, max) ?? Float64Array.of(start, end);
     }
@@ -103,7 +126,7 @@ class OpenFile implements FileSource {
   }
 
   async assertUnchanged(): Promise<void> {
-    const now = await this.#handle.stat({ bigint: true }).catch((cause: unknown) => {
+    const now = await this.#whileOpen(() => statOf(this.fd, { bigint: true })).catch((cause: unknown) => {
       throw readError(this.name, 'look at the file again', cause);
     });
     const change = difference(this.identity, identityFromStat(now));
@@ -116,16 +139,31 @@ class OpenFile implements FileSource {
   }
 
   async close(): Promise<void> {
-    await this.#handle.close();
+    if (this.#open) {
+      this.#open = false;
+      await closeOnce(this.fd);
+    }
   }
 
   async #readOnce(bytes: Uint8Array, at: number, position: number): Promise<number> {
-    try {
-      return (await this.#handle.read(bytes, at, bytes.length - at, position)).bytesRead;
-    } catch (cause) {
-      const operation = `read ${bytes.length - at} bytes at offset ${showNumber(position)}`;
-      throw readError(this.name, operation, cause, { offset: position });
+    for (;;) {
+      try {
+        return (await this.#whileOpen(() => readOnce(this.fd, bytes, at, bytes.length - at, position))).bytesRead;
+      } catch (cause) {
+        if (errnoOf(cause) !== 'EINTR') {
+          const operation = `read ${bytes.length - at} bytes at offset ${showNumber(position)}`;
+          throw readError(this.name, operation, cause, { offset: position });
+        }
+      }
     }
+  }
+
+  /** The number of a closed descriptor may already be another file's. */
+  async #whileOpen<T>(work: () => Promise<T>): Promise<T> {
+    if (!this.#open) {
+      throw Object.assign(new Error('closed'), { code: 'EBADF' });
+    }
+    return work();
   }
 
   #truncated(offset: number, length: number, what: string, end: number): VdconvError {
@@ -138,16 +176,31 @@ class OpenFile implements FileSource {
   }
 }
 
-async function openForReading(path: string, noFollow: boolean): Promise<fs.FileHandle> {
+async function openForReading(path: string, { noFollow, open: given }: FileSourceOptions): Promise<number> {
   const { O_RDONLY, O_NONBLOCK, O_NOFOLLOW } = constants;
   try {
-    return await fs.open(path, O_RDONLY | O_NONBLOCK | (noFollow ? O_NOFOLLOW : 0));
+    return given?.() ?? (await openOnce(path, O_RDONLY | O_NONBLOCK | (noFollow === true ? O_NOFOLLOW : 0)));
   } catch (cause) {
     const errno = errnoOf(cause);
     if (errno === 'ENXIO') {
       throw notAFile(path, 'socket');
     }
     throw errno === 'ENOENT' ? noSuchFile(path, cause) : readError(path, 'open', cause);
+  }
+}
+
+function lock(path: string, fd: number, system: SystemCalls | undefined): void {
+  let free: boolean;
+  try {
+    free = system?.lockForReading?.(fd) ?? true;
+  } catch (cause) {
+    throw readError(path, 'lock the file', cause);
+  }
+  if (!free) {
+    throw new VdconvError('locked', 'another program has it open for writing, such as a virtual machine that runs', {
+      file: path,
+      hint: 'shut it down, or add --force-share to read what may be changing',
+    });
   }
 }
 
@@ -159,6 +212,11 @@ function notAFile(path: string, kind: NonNullable<ReturnType<typeof specialKind>
   if (kind === 'directory') {
     return new VdconvError('read', 'is a directory, not a disk image', { file: path });
   }
-  const hint = kind.endsWith('device') ? 'copy the device to a file first' : 'write its data to a file first';
-  return new VdconvError('unsupported', `is a ${kind}; vdconv reads only regular files so far`, { file: path, hint });
+  if (kind === 'block device') {
+    const hint = 'to read it, add --allow-device';
+    return new VdconvError('refused', 'is a block device; devices are not read by default', { file: path, hint });
+  }
+  const hint = kind === 'character device' ? 'copy the device to a file first' : 'write its data to a file first';
+  const what = `is a ${kind}; vdconv reads only regular files and block devices`;
+  return new VdconvError('unsupported', what, { file: path, hint });
 }

@@ -6,15 +6,15 @@
  * apart).
  */
 import { promises as fs } from 'node:fs';
-import { dirname, sep } from 'node:path';
+import { dirname, relative, sep } from 'node:path';
 import { escapeText, VdconvError } from '../base/errors.ts';
-import { sameFile, specialKind } from './file-identity.ts';
-import { type FileSource, type FileSourceOptions, identityOf, openFileSource } from './file-source.ts';
+import { specialKind } from './file-identity.ts';
+import { type FileSource, type FileSourceOptions, openFileSource } from './file-source.ts';
 import { describeReference, flagFor, isSiblingExtent, locate, notAPath, resolveReference } from './gate-policy.ts';
 import { errnoOf, readError } from './os-error.ts';
 import type { ByteSource, Reference, ReferenceGate } from './types.ts';
 
-type FileOptions = Pick<FileSourceOptions, 'dataRuns'>;
+type FileOptions = Pick<FileSourceOptions, 'system' | 'forceShare'>;
 
 /** Follows nothing but the sibling extents of a VMDK descriptor: the default. */
 export function refusingGate(options: FileOptions = {}): ReferenceGate {
@@ -40,13 +40,14 @@ export function directoryGate(directories: readonly string[], options: FileOptio
       allowed ??= Promise.all(directories.map(realDirectory));
       const roots = await allowed;
       const real = await realPathOf(reference, from, path);
-      if (!isBeneath(real, roots)) {
+      const root = rootOf(real, roots);
+      if (root === undefined) {
         if (isSiblingExtent(reference, from)) {
           return openSibling(reference, from, path, options);
         }
         throw refusal(reference, from, real, 'it is outside the directories that were allowed');
       }
-      return openRegular(reference, from, real, roots, options);
+      return openRegular(reference, from, real, root, options);
     },
   };
 }
@@ -78,8 +79,8 @@ async function realPathOf(reference: Reference, from: ByteSource, path: string):
   }
 }
 
-function isBeneath(path: string, roots: readonly string[]): boolean {
-  return roots.some((root) => path.startsWith(root.endsWith(sep) ? root : root + sep));
+function rootOf(path: string, roots: readonly string[]): string | undefined {
+  return roots.find((root) => path.startsWith(root.endsWith(sep) ? root : root + sep));
 }
 
 async function openSibling(
@@ -99,27 +100,61 @@ async function openSibling(
   return openFileSource(path, { ...options, noFollow: true });
 }
 
+/** @param real a path without symbolic links, beneath `root`, as it was when it was looked at. */
 async function openRegular(
   reference: Reference,
   from: ByteSource,
   real: string,
-  roots: readonly string[],
+  root: string,
   options: FileOptions,
 ): Promise<FileSource> {
-  const stat = await fs.lstat(real, { bigint: true }).catch((cause: unknown) => {
+  const stat = await fs.lstat(real).catch((cause: unknown) => {
     throw cannotOpen(reference, from, real, cause);
   });
   // Before the file is opened: opening alone makes some devices act.
   refuseSpecial(reference, from, real, stat);
-  const source = await openFileSource(real, { ...options, noFollow: true });
-  const identity = identityOf(source);
-  const now = await pathOfOpen(source);
-  // A directory on the way may have become a link since its real path was taken; the open file is what counts.
-  if (identity === undefined || !sameFile(identity, stat) || (now !== undefined && !isBeneath(now, roots))) {
-    await source.close();
-    throw forbidden(reference, from, real, 'the path changed while it was opened');
+  let fd: number | undefined;
+  try {
+    fd = options.system?.openBeneath?.(root, relative(root, real));
+  } catch (cause) {
+    throw ['EXDEV', 'ELOOP'].includes(errnoOf(cause) ?? '')
+      ? pathChanged(reference, from, real)
+      : cannotOpen(reference, from, real, cause);
   }
-  return source;
+  return fd === undefined
+    ? openAndLook(reference, from, real, root, options)
+    : openFileSource(real, { ...options, open: () => fd });
+}
+
+/** Where nothing opens beneath a directory in one step: by its path, and then a look at where the open file lies. */
+async function openAndLook(
+  reference: Reference,
+  from: ByteSource,
+  real: string,
+  root: string,
+  options: FileOptions,
+): Promise<FileSource> {
+  const source = await openFileSource(real, { ...options, noFollow: true }).catch((error: unknown) => {
+    throw errnoOf((error as Error).cause) === 'ELOOP' ? pathChanged(reference, from, real) : error;
+  });
+  try {
+    const now = await pathOfOpen(source);
+    if (now === undefined) {
+      throw forbidden(reference, from, real, 'this system does not tell where an open file lies');
+    }
+    // A directory on the way may have become a link since its real path was taken.
+    if (rootOf(now, [root]) === undefined) {
+      throw pathChanged(reference, from, real);
+    }
+    return source;
+  } catch (error) {
+    await source.close();
+    throw error;
+  }
+}
+
+function pathChanged(reference: Reference, from: ByteSource, real: string): VdconvError {
+  return forbidden(reference, from, real, 'the path changed while it was opened');
 }
 
 /** Where an open file really is, as the kernel says; undefined where the system does not tell (no /proc). */

@@ -7,6 +7,7 @@ import { formatNamed, probeFormat } from '../formats/registry.ts';
 import { sameFile } from '../io/file-identity.ts';
 import { assertUnchanged, identityOf, openFileSource } from '../io/file-source.ts';
 import { directoryGate, refusingGate } from '../io/gate.ts';
+import type { SystemCalls } from '../io/system.ts';
 import type { ByteSource, Reference, ReferenceGate } from '../io/types.ts';
 import { checked } from '../map/checked.ts';
 import type { DataFile } from '../map/data-file.ts';
@@ -22,9 +23,6 @@ import { Uses } from './uses.ts';
 const MAX_LAYERS = 64;
 /** VHDX's own limit, and far beyond any real disk. */
 const MAX_VIRTUAL_SIZE = 64 * TiB;
-
-/** What opening takes of the engine: where files have holes. */
-type Holes = Pick<Engine, 'dataRuns'>;
 
 export interface Layer {
   source: ByteSource;
@@ -103,24 +101,24 @@ function mapFrom(layers: readonly Layer[], index: number, start: number, end: nu
 }
 
 /** Opens an image and, as far as `options` allow, the layers below it. */
-export async function openChain(path: string, options: OpenOptions, engine: Holes): Promise<Chain> {
-  return openLayers(path, options, engine, true);
+export async function openChain(path: string, options: OpenOptions, system: SystemCalls): Promise<Chain> {
+  return openLayers(path, options, system, true);
 }
 
 /** Opens the image alone: what `info` shows needs no other file. */
-export async function openTop(path: string, options: OpenOptions, engine: Holes): Promise<Chain> {
-  return openLayers(path, options, engine, false);
+export async function openTop(path: string, options: OpenOptions, system: SystemCalls): Promise<Chain> {
+  return openLayers(path, options, system, false);
 }
 
-async function openLayers(path: string, options: OpenOptions, engine: Holes, follow: boolean): Promise<Chain> {
-  const files = { dataRuns: engine.dataRuns };
-  const { allowReferences } = options;
+async function openLayers(path: string, options: OpenOptions, system: SystemCalls, follow: boolean): Promise<Chain> {
+  const { allowReferences, allowDevice, forceShare } = options;
+  const files = { system, forceShare };
   const gate =
     allowReferences === undefined || allowReferences === false
       ? refusingGate(files)
       : directoryGate(allowReferences === true ? [directoryOf(path)] : allowReferences, files);
   const layers: Layer[] = [];
-  let opened: ByteSource | undefined = await openFileSource(path, files);
+  let opened: ByteSource | undefined = await openFileSource(path, { ...files, allowDevice });
   try {
     let { format, snapshot } = options;
     for (;;) {

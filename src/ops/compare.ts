@@ -16,11 +16,12 @@ import type { ComparedImage, CompareOptions, CompareResult } from './types.ts';
 export async function compare(a: string, b: string, options: CompareOptions = {}): Promise<CompareResult> {
   const begun = performance.now();
   const { engine } = loadEngine();
-  const { allowReferences, signal } = options;
+  const { allowReferences, allowDevice, forceShare, signal } = options;
+  const common = { allowReferences, allowDevice, forceShare, signal };
   try {
-    const chainA = await openChain(a, { allowReferences, signal, format: options.formatA }, engine);
+    const chainA = await openChain(a, { ...common, format: options.formatA }, engine);
     try {
-      const chainB = await openChain(b, { allowReferences, signal, format: options.formatB }, engine);
+      const chainB = await openChain(b, { ...common, format: options.formatB }, engine);
       try {
         const found = await compareChains(engine, chainA, chainB, options);
         return {

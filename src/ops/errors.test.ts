@@ -211,12 +211,12 @@ const CASES: Record<Exclude<ErrorCode, 'locked' | 'internal'>, Case[]> = {
     {
       name: 'a named pipe, without waiting for its writer',
       make: () => void execFileSync('mkfifo', [at('in.raw')]),
-      message: /^DIR\/in\.raw: is a named pipe; vdconv reads only regular files so far; /,
+      message: /^DIR\/in\.raw: is a named pipe; vdconv reads only regular files and block devices; /,
     },
     {
       name: 'a device',
       make: () => symlinkSync('/dev/zero', at('in.raw')),
-      message: /^DIR\/in\.raw: is a character device; vdconv reads only regular files so far; /,
+      message: /^DIR\/in\.raw: is a character device; vdconv reads only regular files and block devices; /,
     },
   ],
   read: [

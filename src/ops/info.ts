@@ -10,8 +10,7 @@ import type { ImageInfo, OpenOptions } from './types.ts';
  * Throws as `open` does, but for `refused`.
  */
 export async function info(path: string, options: OpenOptions = {}): Promise<ImageInfo> {
-  // The engine is loaded only where a reader asks for holes; most never do.
-  const chain = await openTop(path, options, { dataRuns: (...range) => loadEngine().engine.dataRuns(...range) });
+  const chain = await openTop(path, options, loadEngine().engine);
   try {
     return describe(chain);
   } finally {

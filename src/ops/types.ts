@@ -15,6 +15,10 @@ export interface OpenOptions {
    * Follow references to other files beneath these directories (`true`: the image's own directory). Default: refuse.
    */
   allowReferences?: boolean | readonly string[] | undefined;
+  /** Read a block device. References never lead to one. Default: `refused`. */
+  allowDevice?: boolean | undefined;
+  /** Read images that another program may be writing to. Default: `locked`, where the native engine runs. */
+  forceShare?: boolean | undefined;
   /** Ends the operation with VdconvError `aborted`. */
   signal?: AbortSignal | undefined;
   /** The internal snapshot to read, by name or id, in place of the current state. */
@@ -92,6 +96,9 @@ export interface CompareOptions {
   strict?: boolean | undefined;
   /** As in {@link OpenOptions}; a list holds for both images, `true` means for each its own directory. */
   allowReferences?: OpenOptions['allowReferences'];
+  /** As in {@link OpenOptions}, for both images. */
+  allowDevice?: boolean | undefined;
+  forceShare?: boolean | undefined;
   signal?: AbortSignal | undefined;
   onProgress?: ((progress: Progress) => void) | undefined;
 }

@@ -2,7 +2,7 @@
 
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, IntoRawFd};
 
 use crate::config::{JsLayout, JsLog, duplicate, whole};
 
@@ -19,6 +19,27 @@ pub fn data_runs(fd: i32, start: f64, end: f64, max: u32) -> Result<Option<Float
 pub fn allocate(fd: i32, size: f64) -> Result<bool> {
     let file = duplicate(fd)?;
     vdconv_core::holes::allocate(file.as_fd(), whole(size, "size")?).map_err(|e| Error::from_reason(e.to_string()))
+}
+
+/// Opens a file beneath a directory: the descriptor, or -errno. Null where the kernel cannot do it in one step.
+#[napi]
+pub fn open_beneath(root: String, path: String) -> Option<i32> {
+    match vdconv_core::beneath::open_beneath(&root, &path) {
+        Ok(file) => file.map(IntoRawFd::into_raw_fd),
+        Err(e) => Some(-e.raw_os_error().unwrap_or(5)),
+    }
+}
+
+/// Whether a file may be read, and lets nobody write to it from now on; its locks are QEMU's.
+#[napi]
+pub fn lock_for_reading(fd: i32) -> Result<bool> {
+    Ok(vdconv_core::locks::lock_for_reading(duplicate(fd)?.as_fd())?)
+}
+
+/// Bytes of a block device.
+#[napi]
+pub fn device_size(fd: i32) -> Result<f64> {
+    Ok(vdconv_core::holes::device_size(duplicate(fd)?.as_fd())? as f64)
 }
 
 /// The CPUs this process may use.

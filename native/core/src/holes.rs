@@ -1,4 +1,4 @@
-//! Where a sparse file has data: lseek(SEEK_DATA, SEEK_HOLE); and how it gets space where it has none.
+//! Where a sparse file has data, and where a device ends (lseek); and how a file gets space where it has none.
 
 use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
 use rustix::io::Errno;
@@ -45,6 +45,11 @@ pub fn allocate(fd: BorrowedFd<'_>, size: u64) -> std::io::Result<bool> {
             Err(e) => return Err(e.into()),
         }
     }
+}
+
+/// Bytes of a block device, whose length `stat` does not tell.
+pub fn device_size(fd: BorrowedFd<'_>) -> std::io::Result<u64> {
+    Ok(seek(fd, SeekFrom::End(0))?)
 }
 
 #[cfg(test)]

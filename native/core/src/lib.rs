@@ -5,6 +5,7 @@
 //! it has ([`placement`]), passes the turn on and writes outside it. What was placed goes to a [`log`](mod@log), from
 //! which a writer in TypeScript makes tables. Nothing here knows a disk format or N-API.
 
+pub mod beneath;
 mod chunk;
 pub mod codec;
 pub mod config;
@@ -14,6 +15,7 @@ pub mod extent;
 pub mod holes;
 pub mod job;
 pub mod layout;
+pub mod locks;
 pub mod log;
 mod ops;
 pub mod placement;
