@@ -22,6 +22,19 @@ export async function identityOfPath(path: string): Promise<FileIdentity | undef
   }
 }
 
+/** What `st_blocks` counts, whatever the file system's own block is. */
+const STAT_BLOCK = 512;
+
+export function allocatedSize({ blocks }: BigIntStats): number {
+  return Number(blocks) * STAT_BLOCK;
+}
+
+/** Bytes that the file of a path takes on disk; undefined where there is none that can be seen. */
+export async function allocatedSizeOfPath(path: string): Promise<number | undefined> {
+  const stat = await fs.stat(path, { bigint: true }).catch(() => undefined);
+  return stat && allocatedSize(stat);
+}
+
 /** One file under two names (same path, hard link, symbolic link): equal device and inode. */
 export function sameFile(a: FileIdentity, b: FileIdentity): boolean {
   return a.dev === b.dev && a.ino === b.ino;

@@ -3,7 +3,7 @@ import { type BigIntStats, close, constants, fstat, open, read } from 'node:fs';
 import { promisify } from 'node:util';
 import { showNumber, VdconvError } from '../base/errors.ts';
 import { deviceSize } from './device.ts';
-import { difference, type FileIdentity, identityFromStat, specialKind } from './file-identity.ts';
+import { allocatedSize, difference, type FileIdentity, identityFromStat, specialKind } from './file-identity.ts';
 import { errnoOf, readError } from './os-error.ts';
 import type { SystemCalls } from './system.ts';
 import type { ByteSource } from './types.ts';
@@ -56,7 +56,7 @@ export async function openFileSource(path: string, options: FileSourceOptions = 
       lock(path, fd, options.system);
     }
     const runs = isDevice ? undefined : options.system?.dataRuns;
-    return new OpenFile(path, fd, size, stat, isDevice ? null : Number(stat.blocks) * STAT_BLOCK, runs);
+    return new OpenFile(path, fd, size, stat, isDevice ? null : allocatedSize(stat), runs);
   } catch (error) {
     await closeOnce(fd).catch(() => {});
     throw error;
@@ -76,9 +76,6 @@ export function identityOf(source: ByteSource): FileIdentity | undefined {
 }
 
 const noCalls: SystemCalls = { dataRuns: () => undefined };
-
-/** What `st_blocks` counts, whatever the file system's own block is. */
-const STAT_BLOCK = 512;
 
 class OpenFile implements FileSource {
   readonly name: string;

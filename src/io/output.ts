@@ -32,7 +32,10 @@ export interface Output {
   truncate(size: number): Promise<void>;
   /** fsync of the data, and close: nothing is written any more. On failure the output is discarded. */
   complete(): Promise<void>;
-  /** After {@link complete}: rename to the target, fsync of the directory. On failure the output is discarded. */
+  /**
+   * After {@link complete}: rename to the target, fsync of the directory. On failure the output is discarded; where only
+   * the last step failed, a file that was replaced is lost and the new one stays.
+   */
   publish(): Promise<void>;
   /** After {@link publish}: takes a target that was not there before away again. Never throws. */
   withdraw(): void;
@@ -167,6 +170,7 @@ class TemporaryOutput implements Output {
         await syncDirectory(this.#path, this.name);
       }
     } catch (error) {
+      this.withdraw();
       this.discard();
       throw error;
     }

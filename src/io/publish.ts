@@ -50,8 +50,11 @@ async function linkInPlace(temporary: string, target: string, name: string): Pro
 export function removeTemporary(temporary: string): void {
   try {
     unlinkSync(temporary);
-  } catch {
-    // Already gone, or the directory is no longer writable.
+  } catch (cause) {
+    if (errnoOf(cause) !== 'ENOENT') {
+      // Once more when the process ends.
+      return;
+    }
   }
   forgetUnfinished(temporary);
 }
@@ -67,11 +70,7 @@ export async function syncDirectory(path: string, name: string): Promise<void> {
     }
   } catch (cause) {
     if (!CANNOT_SYNC_DIRECTORY.has(errnoOf(cause) ?? '')) {
-      throw writeError(
-        name,
-        'sync the directory to the disk; the file is complete, its name may not be durable',
-        cause,
-      );
+      throw writeError(name, 'sync the directory to the disk', cause);
     }
   }
 }

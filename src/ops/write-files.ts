@@ -3,8 +3,8 @@ import { basename, dirname, join } from 'node:path';
 import { escapeText, VdconvError } from '../base/errors.ts';
 import type { CopyResult, Engine } from '../engine/contract.ts';
 import type { PlanFile, SiblingFile, WritePlan } from '../formats/format.ts';
-import { identityOfPath, sameFile } from '../io/file-identity.ts';
-import { identityOf, openFileSource } from '../io/file-source.ts';
+import { allocatedSizeOfPath, identityOfPath, sameFile } from '../io/file-identity.ts';
+import { identityOf } from '../io/file-source.ts';
 import { writeError } from '../io/os-error.ts';
 import { commit, createOutput, type Output } from '../io/output.ts';
 import { throwIfAborted } from './abort.ts';
@@ -94,14 +94,10 @@ async function refuseSameFile(chain: Chain, target: string): Promise<void> {
   }
 }
 
+/** The files are in place: what cannot be looked at now is no failure. */
 async function allocatedSizeOf(paths: readonly string[]): Promise<number | null> {
-  let total = 0;
-  for (const path of paths) {
-    const file = await openFileSource(path);
-    await file.close();
-    total += file.allocatedSize;
-  }
-  return total;
+  const sizes = await Promise.all(paths.map(allocatedSizeOfPath));
+  return sizes.includes(undefined) ? null : sum(sizes as number[]);
 }
 
 function sum(numbers: readonly number[]): number {
