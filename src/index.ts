@@ -11,11 +11,14 @@ import { loadEngine } from './engine/engine.ts';
 export { type ErrorCode, escapeText, VdconvError } from './base/errors.ts';
 export { formatSize, parseSize } from './base/units.ts';
 export { version } from './base/version.ts';
+export type { DiskMetadata, Geometry } from './formats/metadata.ts';
 export { compare } from './ops/compare.ts';
 export { convert } from './ops/convert.ts';
+export { create } from './ops/create.ts';
 export { formats } from './ops/formats.ts';
 export { info } from './ops/info.ts';
 export { map } from './ops/map.ts';
+export { measure } from './ops/measure.ts';
 export { open } from './ops/open.ts';
 export { convertStream } from './ops/stream-out.ts';
 export type {
@@ -24,14 +27,18 @@ export type {
   CompareResult,
   ConvertOptions,
   ConvertResult,
+  CreateOptions,
   Descriptor,
   DiskImage,
   FormatSummary,
   ImageInfo,
   MapEntry,
+  Measurement,
+  MeasureOptions,
   OpenOptions,
   Progress,
   RangeOptions,
+  TargetOptions,
 } from './ops/types.ts';
 
 /** Which engine moves the bytes on this machine, and why that one. Throws `unsupported` where there is none. */

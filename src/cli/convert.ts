@@ -6,7 +6,7 @@ import { openFlags, openOptions } from './open-flags.ts';
 import { printNotes, printResult } from './print.ts';
 import { openProgress, PROGRESS_FLAGS } from './progress-flags.ts';
 import type { Stop } from './signals.ts';
-import { parseTargetOptions } from './target-options.ts';
+import { OUTPUT_FLAGS, TARGET_FLAGS, targetOptions } from './target-flags.ts';
 import { operands, wholeNumber } from './values.ts';
 
 const NAME = 'convert';
@@ -14,27 +14,17 @@ const NAME = 'convert';
 /** Exported for their test, as {@link convertOptions} is. */
 export const FLAGS: readonly Flag[] = [
   { name: 'f', value: 'FMT', help: "IN's format; default: found by its content" },
-  { name: 'O', value: 'FMT', help: "OUT's format; default: by the ending of its name" },
-  {
-    name: 'o',
-    value: 'KEY=VALUE[,...]',
-    repeats: true,
-    help: "options of OUT's format, a comma in a value doubled; -o help lists them",
-  },
-  { name: 'c', help: 'compress, where the format can' },
-  { name: 'compress-level', value: 'N', help: '1 (fast) to 9 (small); implies -c' },
+  ...openFlags("follow backing files, parents and extents to files beneath DIR; default DIR: IN's own directory"),
+  ...TARGET_FLAGS,
   { name: 'S', value: 'SIZE', help: 'leave out runs of zeros of this size; 0 stores them all; default 4k' },
   { name: 'm', value: 'N', help: 'worker threads; default: one per CPU' },
   { name: 'r', value: 'RATE', help: 'read and write no more than RATE bytes of data per second' },
-  { name: 'force', help: 'replace OUT if it exists, once the new file is complete' },
-  ...openFlags("follow backing files, parents and extents to files beneath DIR; default DIR: IN's own directory"),
-  { name: 'random-ids', help: 'fresh ids (UUID, CID, GUID); default: the same content and options give the same ones' },
+  ...OUTPUT_FLAGS,
   {
     name: 'spool',
     value: 'DIR',
     help: "where temporary files go that a pipe makes necessary; default: the system's place",
   },
-  { name: 'no-sync', help: 'do not wait until OUT is safely on the disk' },
   ...PROGRESS_FLAGS,
   { name: 'q', help: 'print nothing but errors' },
   { name: 'help', alias: 'h', help: 'this text' },
@@ -72,22 +62,15 @@ function targetOf(name: string): Parameters<typeof convert>[1] {
 }
 
 export function convertOptions(args: Arguments, source: string): ConvertOptions {
-  const level = wholeNumber(args, NAME, 'compress-level');
   const granularity = args.text('S');
   const rate = args.text('r');
   return {
     format: args.text('f'),
-    targetFormat: args.text('O'),
-    targetOptions: parseTargetOptions(args.all('o')),
-    compress: args.has('c') || level !== undefined,
-    compressLevel: level,
+    ...openOptions(args, source),
+    ...targetOptions(args, NAME),
     zeroGranularity: granularity === undefined ? undefined : parseSize(granularity, '-S'),
     threads: wholeNumber(args, NAME, 'm'),
     rate: rate === undefined ? undefined : parseSize(rate, '-r'),
-    force: args.has('force'),
     spool: args.text('spool'),
-    ...openOptions(args, source),
-    noSync: args.has('no-sync'),
-    randomIds: args.has('random-ids'),
   };
 }

@@ -66,7 +66,7 @@ export function targetOptionHelp(name: string | undefined): string {
         const choices = option.choices === undefined ? '' : ` (${option.choices.join(', ')})`;
         return [
           `${option.key}=${option.type.toUpperCase()}`,
-          `${option.help}${choices}; default ${option.default}`,
+          `${option.help}${choices}${option.default === '' ? '' : `; default ${option.default}`}`,
         ] as const;
       });
       return `Options of ${format.name}:\n${rows.length === 0 ? '  none\n' : columns(rows)}`;
@@ -83,6 +83,8 @@ Usage:
   vdconv info [options] IMAGE      what an image is: vdconv info --help
   vdconv map [options] IMAGE       where its bytes lie: vdconv map --help
   vdconv compare [options] A B     is it the same disk: vdconv compare --help
+  vdconv measure [options] IN      how large OUT would be: vdconv measure --help
+  vdconv create [options] OUT SIZE an empty image or layer: vdconv create --help
 
 Examples:
   vdconv disk.vmdk disk.qcow2

@@ -21,6 +21,12 @@ export function printResult({ source, target, seconds }: ConvertResult): string 
   return `${from} -> ${escapeText(target.filename)} (${target.format}, ${taken}) in ${seconds.toFixed(1)} s\n`;
 }
 
+/** `disk.qcow2 (qcow2, 100 GiB) created, 196 KiB on disk`. */
+export function printCreated({ target }: ConvertResult): string {
+  const taken = target.allocatedSize === null ? '' : `, ${formatSize(target.allocatedSize)} on disk`;
+  return `${escapeText(target.filename)} (${target.format}, ${formatSize(target.virtualSize)}) created${taken}\n`;
+}
+
 export function printNotes(notes: readonly string[]): string {
   return notes.map((note) => `vdconv: note: ${escapeText(note)}\n`).join('');
 }
@@ -59,7 +65,7 @@ export function printInfo(info: ImageInfo): string {
   return table.join('') + info.warnings.map((warning) => `warning: ${escapeText(warning)}\n`).join('');
 }
 
-function exactSize(bytes: number): string {
+export function exactSize(bytes: number): string {
   const rounded = formatSize(bytes);
   return rounded === `${bytes} B` ? rounded : `${rounded} (${bytes} bytes)`;
 }

@@ -81,10 +81,32 @@ export interface CopyResult {
   stored?: Uint8Array;
 }
 
+/** A disk to compare: a map of [0, size) and the files that it points into. */
+export interface Side {
+  files: readonly DataFile[];
+  map: BlockMap;
+}
+
+export interface CompareJobOptions extends Pick<CopyOptions, 'threads' | 'onProgress' | 'signal'> {
+  /** Present: compare all of it and tell which blocks of this many bytes differ. Absent: stop at the first difference. */
+  blockSize?: number | undefined;
+}
+
+export interface Comparison {
+  /** Guest offset of the first byte that differs. */
+  firstDifference?: number;
+  /** One bit a block, least significant first, 1 where it differs. */
+  differs?: Uint8Array;
+  /** Guest bytes that were read, both sides together. */
+  bytesRead: number;
+}
+
 export interface Engine extends SystemCalls {
   readonly name: 'native' | 'portable';
   /** Throws VdconvError: what a source or the map threw, or `read`, `truncated`, `corrupt`, `write`, `aborted`. */
   copy(job: CopyJob): Promise<CopyResult>;
+  /** Compares two disks of `size` bytes. What both maps call zero, or take from the same place, is not read. */
+  compare(a: Side, b: Side, size: number, options: CompareJobOptions): Promise<Comparison>;
   /** The guest bytes of a map that covers [offset, offset + length). */
   read(files: readonly DataFile[], map: BlockMap, offset: number, length: number): Promise<Uint8Array>;
   /**

@@ -7,6 +7,7 @@ import type { DataFile } from '../map/data-file.ts';
 import type { BlockMap } from '../map/extents.ts';
 import type { Allocation, Layout, Piece } from '../map/layout.ts';
 import type { Addon, JobConfig, NativeJob, ReadRequest } from './addon.ts';
+import { compareSides } from './compare.ts';
 import type { CopyJob, CopyOptions, CopyResult, Engine, Sink } from './contract.ts';
 import { Drive, failureToError } from './drive.ts';
 import { FLAT } from './flat.ts';
@@ -18,6 +19,7 @@ export function nativeEngine(): Engine {
     name: 'native',
     copy: (job) => copy(addon, job),
     read: (files, map, offset, length) => read(addon, files, map, offset, length),
+    compare: compareSides,
     replay: (layout, stored) => replay(addon, layout, stored),
     allocate: (fd, size) => addon.allocate(fd, size),
     dataRuns: (fd, start, end, max) => addon.dataRuns(fd, start, end, max) ?? undefined,

@@ -6,6 +6,7 @@ import type { BlockMap } from '../map/extents.ts';
 import type { Allocation, Layout, Piece } from '../map/layout.ts';
 import { AllocationLog } from './allocation-log.ts';
 import { checkLayout } from './check-layout.ts';
+import { compareSides } from './compare.ts';
 import type { CopyJob, CopyResult, Engine, Sink } from './contract.ts';
 import { sourceChanged } from './failures.ts';
 import { FLAT } from './flat.ts';
@@ -18,7 +19,15 @@ const ENTRIES = 4096;
 
 export function portableEngine(): Engine {
   // Node can neither ask for holes nor reserve space.
-  return { name: 'portable', copy, read, replay, dataRuns: () => undefined, allocate: () => false };
+  return {
+    name: 'portable',
+    copy,
+    read,
+    compare: compareSides,
+    replay,
+    dataRuns: () => undefined,
+    allocate: () => false,
+  };
 }
 
 async function copy(job: CopyJob): Promise<CopyResult> {

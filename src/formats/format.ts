@@ -24,6 +24,8 @@ export interface Format {
   open(source: ByteSource, context: OpenContext): Promise<Image>;
   /** Whether images may hold internal snapshots ({@link OpenContext.snapshot}). */
   readonly hasSnapshots?: boolean;
+  /** Whether an output can be a layer over another image ({@link WriteRequest.base}). */
+  readonly layers?: boolean;
   /** What `-o` takes when this format is written. Empty for a format that is only read. */
   readonly options: readonly OptionSpec[];
   /** Whether `-c` is possible. */
@@ -124,7 +126,7 @@ export interface WriteRequest {
   name?: string | undefined;
   /** What the source says of the disk besides its bytes. An option that the user gave goes before it. */
   metadata?: DiskMetadata | undefined;
-  /** `-B`: the output is a layer over this image. A format without layers refuses. */
+  /** `-B`: the output is a layer over this image. Only where {@link Format.layers}. */
   base?: BaseImage | undefined;
   /** 16 random bytes, where ids are to be fresh and not to follow from the content. */
   randomId?: Uint8Array | undefined;
@@ -157,6 +159,8 @@ export interface PlanFile {
    * Absent: a stream needs a scan first.
    */
   front?: readonly Piece[];
+  /** The most bytes that it can have, where blocks that do not shrink cannot be stored plain. */
+  largest?: number;
   /** The writer makes ids of the content's fingerprint. */
   fingerprint?: boolean;
   /** A later file's writer wants to know which blocks of this one hold data. */

@@ -11,8 +11,9 @@ import type { SystemCalls } from '../io/system.ts';
 import type { ByteSource, Reference, ReferenceGate } from '../io/types.ts';
 import { checked } from '../map/checked.ts';
 import type { DataFile } from '../map/data-file.ts';
-import type { BlockMap } from '../map/extents.ts';
+import { type BlockMap, Kind } from '../map/extents.ts';
 import { overlay } from '../map/overlay.ts';
+import { uniform } from '../map/uniform.ts';
 import { throwIfAborted } from './abort.ts';
 import { checkParent } from './parent.ts';
 import { readSample } from './sample.ts';
@@ -54,6 +55,15 @@ export class Chain {
   /** What the guest sees in [start, end). */
   extents(start: number, end: number): BlockMap {
     return mapFrom(this.layers, 0, start, end);
+  }
+
+  /** The same, and zeros behind the disk's end. */
+  async *padded(start: number, end: number): BlockMap {
+    const there = Math.min(end, this.virtualSize);
+    if (start < there) {
+      yield* this.extents(start, there);
+    }
+    yield* uniform(Math.max(start, there), end, Kind.zero);
   }
 
   /** The guest's bytes of a range within the disk; `map` stands in for {@link extents} of it. */

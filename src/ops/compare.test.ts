@@ -2,7 +2,7 @@ import { appendFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { MiB } from '../base/units.ts';
+import { KiB, MiB } from '../base/units.ts';
 import { compare, convert, type Progress } from '../index.ts';
 import { guestBytes } from '../testing/guest.ts';
 import { ModelDisk } from '../testing/model-disk.ts';
@@ -113,7 +113,10 @@ test('reads only where a map tells of data: two sparse disks of a TiB take no ti
   await convert(a, b, { targetFormat: 'vmdk', noSync: true });
   const seen: Progress[] = [];
   const result = await compare(a, b, { onProgress: (progress) => seen.push(progress) });
-  expect(result).toMatchObject({ identical: true, bytesRead: 2 * PIECE });
+  expect(result.identical).toBe(true);
+  // 64 KiB each, or whatever an engine reads as one.
+  expect(result.bytesRead).toBeGreaterThanOrEqual(128 * KiB);
+  expect(result.bytesRead).toBeLessThanOrEqual(2 * PIECE);
   expect(seen.at(-1)).toEqual({ done: size, total: size });
 });
 

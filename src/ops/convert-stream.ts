@@ -3,39 +3,24 @@ import { escapeText, VdconvError } from '../base/errors.ts';
 import type { CopyOptions, Engine, Outlet } from '../engine/contract.ts';
 import { FLAT } from '../engine/flat.ts';
 import { copyToStream, needsSpool } from '../engine/stream.ts';
-import type { WritePlan } from '../formats/format.ts';
 import { createSpool, type Spool } from '../io/spool.ts';
 import { Kind } from '../map/extents.ts';
 import { uniform } from '../map/uniform.ts';
-import type { Chain } from './chain.ts';
-import { copyJob, type Written } from './copy-job.ts';
+import { copyJob, type Work, type Written } from './copy-job.ts';
 import { STREAM } from './stream-name.ts';
-import type { ConvertOptions } from './types.ts';
 
-export async function writeStream(
-  engine: Engine,
-  chain: Chain,
-  plan: WritePlan,
-  to: Outlet,
-  options: ConvertOptions,
-): Promise<Written> {
+export async function writeStream(work: Work, to: Outlet): Promise<Written> {
+  const { plan } = work;
   if (plan.siblings !== undefined && plan.siblings.length > 0) {
     const names = plan.siblings.map(({ name }) => escapeText(name)).join(', ');
     throw new VdconvError('usage', `such an image is several files (${names}): it cannot be written to a stream`);
   }
-  return needsSpool(plan)
-    ? writeSpooled(engine, chain, plan, to, options)
-    : writeInOrder(engine, chain, plan, to, options);
+  return needsSpool(plan) ? writeSpooled(work, to) : writeInOrder(work, to);
 }
 
-async function writeInOrder(
-  engine: Engine,
-  chain: Chain,
-  plan: WritePlan,
-  to: Outlet,
-  options: ConvertOptions,
-): Promise<Written> {
-  const job = () => copyJob(chain, plan, plan, options);
+async function writeInOrder(work: Work, to: Outlet): Promise<Written> {
+  const { engine, chain, plan } = work;
+  const job = () => copyJob(work, plan);
   const { size, dataBytes } = await copyToStream(engine, {
     ...job(),
     map: () => job().map,
@@ -49,19 +34,14 @@ async function writeInOrder(
 }
 
 /** Where sizes decide places, what comes first is known last: the image is made in a temporary file first. */
-async function writeSpooled(
-  engine: Engine,
-  chain: Chain,
-  plan: WritePlan,
-  to: Outlet,
-  options: ConvertOptions,
-): Promise<Written> {
+async function writeSpooled(work: Work, to: Outlet): Promise<Written> {
+  const { engine, chain, plan, options } = work;
   const { signal, onProgress } = options;
   const total = plan.virtualSize;
   const spool = createSpool(options.spool);
   try {
     const half = onProgress && (({ done }: { done: number }) => onProgress({ done: Math.floor(done / 2), total }));
-    const job = copyJob(chain, plan, plan, { ...options, onProgress: half });
+    const job = copyJob({ ...work, options: { ...options, onProgress: half } }, plan);
     const { size, dataBytes } = await engine.copy({ ...job, sink: { kind: 'file', fd: spool.fd, name: spool.name } });
     await chain.assertUnchanged();
     spool.truncate(size);

@@ -2,11 +2,12 @@
 import { performance } from 'node:perf_hooks';
 import type { Engine } from '../engine/contract.ts';
 import { loadEngine } from '../engine/engine.ts';
-import type { WritePlan } from '../formats/format.ts';
+import type { BaseImage, WritePlan } from '../formats/format.ts';
 import { cancelled } from './abort.ts';
+import { type Base, blocksThatDiffer, openBase } from './base.ts';
 import { type Chain, openChain } from './chain.ts';
 import { writeStream } from './convert-stream.ts';
-import { checkOptions, type Written } from './copy-job.ts';
+import { checkOptions, type Work, type Written } from './copy-job.ts';
 import { droppedFrom, notesOf } from './left-behind.ts';
 import { openOutlet, type StreamTarget } from './outlet.ts';
 import { STREAM } from './stream-name.ts';
@@ -31,12 +32,12 @@ export async function convert(
   options: ConvertOptions = {},
 ): Promise<ConvertResult> {
   if (typeof target === 'string') {
-    return run(source, target, options, (engine, chain, plan) => writeFiles(engine, chain, plan, target, options));
+    return run(source, target, options, (work) => writeFiles(work, target));
   }
   const outlet = openOutlet(target, options.signal);
   try {
-    return await run(source, STREAM, options, async (engine, chain, plan) => {
-      const written = await writeStream(engine, chain, plan, outlet.to, options);
+    return await run(source, STREAM, options, async (work) => {
+      const written = await writeStream(work, outlet.to);
       await outlet.close();
       return written;
     });
@@ -50,40 +51,87 @@ async function run(
   source: string,
   target: string,
   options: ConvertOptions,
-  write: (engine: Engine, chain: Chain, plan: WritePlan) => Promise<Written>,
+  write: Production['write'],
 ): Promise<ConvertResult> {
-  const begun = performance.now();
   checkOptions(options);
-  const format = targetFormat(target, options);
+  targetFormat(target, options);
   const { engine } = loadEngine();
-  try {
+  return withBase(target, options, engine, async (base) => {
     const chain = await openChain(source, options, engine);
     try {
-      const plan = planTarget(target, chain, options);
-      const { size, dataBytes, allocatedSize, siblings = [], notes = [] } = await write(engine, chain, plan);
-      return {
-        source: { filename: source, format: chain.top.image.format, virtualSize: chain.virtualSize },
-        target: {
-          filename: target,
-          format: format.name,
-          virtualSize: plan.virtualSize,
-          fileSize: size,
-          allocatedSize,
-          siblings: [...siblings],
-        },
-        dataBytes,
-        dropped: droppedFrom(chain, plan),
-        notes: [...notesOf(chain, plan), ...notes],
-        engine: engine.name,
-        seconds: (performance.now() - begun) / 1000,
-      };
-    } catch (error) {
-      throw await chain.reasonOf(error);
+      const differs = base && ((plan: WritePlan) => blocksThatDiffer(engine, chain, base.chain, plan, options));
+      return await produce({ engine, chain, source, target, options, base: base?.image, differs, write });
     } finally {
       await chain.close();
     }
+  });
+}
+
+/** Runs `work` with the base open, if there is one; an abort is what the caller sees, whatever it made fail first. */
+export async function withBase<T>(
+  target: string,
+  options: Pick<ConvertOptions, 'base' | 'baseFormat' | 'allowReferences' | 'signal'>,
+  engine: Engine,
+  work: (base: Base | undefined) => Promise<T>,
+): Promise<T> {
+  let base: Base | undefined;
+  try {
+    base = options.base === undefined ? undefined : await openBase(options.base, target, options, engine);
+    const result = await work(base);
+    await base?.chain.assertUnchanged();
+    return result;
   } catch (error) {
-    // Whatever an abort made fail first, the caller asked for it.
     throw options.signal?.aborted ? cancelled(error) : error;
+  } finally {
+    await base?.chain.close();
+  }
+}
+
+interface Production {
+  engine: Engine;
+  chain: Chain;
+  source: string;
+  target: string;
+  options: ConvertOptions;
+  base: BaseImage | undefined;
+  /** With a base: which blocks of the plan's layout are other than the base's. */
+  differs: ((plan: WritePlan) => Promise<Uint8Array>) | undefined;
+  write: (work: Work) => Promise<Written>;
+}
+
+/** A new image of an opened disk. */
+export async function produce({
+  engine,
+  chain,
+  source,
+  target,
+  options,
+  base,
+  differs,
+  write,
+}: Production): Promise<ConvertResult> {
+  const begun = performance.now();
+  try {
+    const plan = planTarget(target, chain, options, base);
+    const work = { engine, chain, plan, options, differs: await differs?.(plan) };
+    const { size, dataBytes, allocatedSize, siblings = [], notes = [] } = await write(work);
+    return {
+      source: { filename: source, format: chain.top.image.format, virtualSize: chain.virtualSize },
+      target: {
+        filename: target,
+        format: targetFormat(target, options).name,
+        virtualSize: plan.virtualSize,
+        fileSize: size,
+        allocatedSize,
+        siblings: [...siblings],
+      },
+      dataBytes,
+      dropped: droppedFrom(chain, plan),
+      notes: [...notesOf(chain, plan), ...notes],
+      engine: engine.name,
+      seconds: (performance.now() - begun) / 1000,
+    };
+  } catch (error) {
+    throw await chain.reasonOf(error);
   }
 }

@@ -1,14 +1,23 @@
 /** What `convert` asks of the engine, wherever the output goes. */
 import { VdconvError } from '../base/errors.ts';
 import { isPowerOfTwo, MiB } from '../base/units.ts';
-import type { CopyJob, CopyOptions, CopyResult } from '../engine/contract.ts';
+import type { CopyJob, CopyOptions, CopyResult, Engine } from '../engine/contract.ts';
 import type { PlanFile, WritePlan } from '../formats/format.ts';
-import { type BlockMap, Kind } from '../map/extents.ts';
+import { differing } from '../map/differing.ts';
 import { shift } from '../map/shift.ts';
-import { uniform } from '../map/uniform.ts';
 import type { Chain } from './chain.ts';
 import { Pace } from './pace.ts';
 import type { ConvertOptions } from './types.ts';
+
+/** A conversion that is ready to be carried out. */
+export interface Work {
+  engine: Engine;
+  chain: Chain;
+  plan: WritePlan;
+  options: ConvertOptions;
+  /** Where the output is a layer: one bit a block of the plan's layout, 1 where it differs from the base. */
+  differs?: Uint8Array | undefined;
+}
 
 /** What was written, whatever it was written to. */
 export interface Written {
@@ -24,14 +33,14 @@ export interface Written {
 
 /** One file of the plan. @param before the copy into the file before it. */
 export function copyJob(
-  chain: Chain,
-  plan: WritePlan,
+  { chain, plan, options, differs }: Work,
   file: PlanFile,
-  options: ConvertOptions,
   before?: CopyResult,
 ): Omit<CopyJob, 'sink'> {
   const { start, end } = file.range ?? { start: 0, end: plan.virtualSize };
-  const map = shift(padded(chain, start, end), start);
+  // A target's unit may force the disk to grow.
+  const whole = chain.padded(start, end);
+  const map = shift(differs === undefined ? whole : differing(whole, differs, file.layout.blockSize), start);
   return {
     files: chain.dataFiles,
     map: paceOf(options)?.map(map) ?? map,
@@ -49,15 +58,6 @@ export function copyJob(
 
 export function paceOf({ rate, signal }: ConvertOptions): Pace | undefined {
   return rate === undefined ? undefined : new Pace(rate, signal);
-}
-
-/** The guest's bytes of a range, which are zeros behind the disk's end, up to the size that the target's unit forces. */
-async function* padded(chain: Chain, start: number, end: number): BlockMap {
-  const there = Math.min(end, chain.virtualSize);
-  if (start < there) {
-    yield* chain.extents(start, there);
-  }
-  yield* uniform(Math.max(start, there), end, Kind.zero);
 }
 
 function copyOptions(plan: WritePlan, options: ConvertOptions, start: number, end: number): CopyOptions {

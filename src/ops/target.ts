@@ -3,14 +3,14 @@ import { randomBytes } from 'node:crypto';
 import { basename } from 'node:path';
 import { escapeText, VdconvError } from '../base/errors.ts';
 import { parseSize } from '../base/units.ts';
-import type { Format, OptionSpec, OptionValue, WritePlan } from '../formats/format.ts';
+import type { BaseImage, Format, OptionSpec, OptionValue, WritePlan } from '../formats/format.ts';
 import { FORMATS, formatByEnding, formatNamed } from '../formats/registry.ts';
 import type { Chain } from './chain.ts';
 import { STREAM } from './stream-name.ts';
-import type { ConvertOptions } from './types.ts';
+import type { TargetOptions } from './types.ts';
 
 /** Throws `usage` where the target's format or options make no sense: before any file is touched. */
-export function targetFormat(target: string, options: ConvertOptions): Format & Required<Pick<Format, 'plan'>> {
+export function targetFormat(target: string, options: TargetOptions): Format & Required<Pick<Format, 'plan'>> {
   const said = options.targetFormat;
   const format = said === undefined ? formatByEnding(target) : formatNamed(said, 'target format');
   if (format === undefined) {
@@ -27,11 +27,17 @@ export function targetFormat(target: string, options: ConvertOptions): Format & 
 }
 
 /** What is converted: the disk's size, and what its image says of it. */
-export function planTarget(target: string, source: Chain, options: ConvertOptions): WritePlan {
+export function planTarget(target: string, source: Chain, options: TargetOptions, base?: BaseImage): WritePlan {
   const format = targetFormat(target, options);
   const compress = options.compress === true || options.compressLevel !== undefined;
   if (compress && !format.compresses) {
     throw new VdconvError('usage', `${format.name} cannot be compressed`, { hint: 'leave out -c, or choose qcow2' });
+  }
+  if (base !== undefined && format.layers !== true) {
+    const able = FORMATS.filter((f) => f.layers === true && f.plan !== undefined).map((f) => f.name);
+    throw new VdconvError('usage', `a ${format.name} image cannot be a layer over another one`, {
+      hint: `leave out -B, or choose ${able.join(', ')}`,
+    });
   }
   const level = options.compressLevel;
   if (level !== undefined && !(Number.isInteger(level) && level >= 1 && level <= 9)) {
@@ -47,6 +53,7 @@ export function planTarget(target: string, source: Chain, options: ConvertOption
     level,
     ...(target === STREAM ? {} : { name: basename(target) }),
     metadata: source.top.image.metadata,
+    base,
     ...(options.randomIds === true ? { randomId: Uint8Array.from(randomBytes(16)) } : {}),
     time: sourceDate(process.env.SOURCE_DATE_EPOCH),
   });
@@ -63,10 +70,7 @@ function sourceDate(text: string | undefined): number | undefined {
   return Number(text);
 }
 
-function optionValues(
-  format: Format,
-  given: NonNullable<ConvertOptions['targetOptions']>,
-): Record<string, OptionValue> {
+function optionValues(format: Format, given: NonNullable<TargetOptions['targetOptions']>): Record<string, OptionValue> {
   const values: Record<string, OptionValue> = {};
   for (const spec of format.options) {
     const value = given[spec.key];

@@ -150,8 +150,8 @@ export interface ImageInfo {
   details: Record<string, unknown>;
 }
 
-/** What {@link convert} is to do. */
-export interface ConvertOptions extends OpenOptions {
+/** What an image that is made is to be: of `convert`, `measure` and `create` alike. */
+export interface TargetOptions {
   /** Target format; default: by the target's file name ending. A stream has no name: there it must be said. */
   targetFormat?: string | undefined;
   /** `-o`: the target format's own options; sizes may be text such as `64k`. */
@@ -159,6 +159,20 @@ export interface ConvertOptions extends OpenOptions {
   compress?: boolean | undefined;
   /** 1 to 9. */
   compressLevel?: number | undefined;
+  /** The output is a layer over this image: only blocks that differ from it are stored. */
+  base?: string | undefined;
+  /** The base's format, which the output then names too; default: by content. */
+  baseFormat?: string | undefined;
+  /** Ids (UUIDs, content ids) are random; default: they follow from content and options. */
+  randomIds?: boolean | undefined;
+  /** Replace an existing target (at the very end, by rename). */
+  force?: boolean | undefined;
+  /** Skip fsync of data and directory. */
+  noSync?: boolean | undefined;
+}
+
+/** What {@link convert} is to do. */
+export interface ConvertOptions extends OpenOptions, TargetOptions {
   /** Aligned runs of zeros this long are left out; 0 stores every byte; power of two of at least 512. Default 4096. */
   zeroGranularity?: number | undefined;
   threads?: number | undefined;
@@ -166,13 +180,34 @@ export interface ConvertOptions extends OpenOptions {
   rate?: number | undefined;
   /** Directory for the temporary file that a stream of compressed qcow2 needs; default: the system's. */
   spool?: string | undefined;
-  /** Replace an existing target (at the very end, by rename). */
-  force?: boolean | undefined;
-  /** Skip fsync of data and directory. */
-  noSync?: boolean | undefined;
-  /** Ids (UUIDs, content ids) are random; default: they follow from content and options. */
-  randomIds?: boolean | undefined;
   onProgress?: ((progress: Progress) => void) | undefined;
+}
+
+/** What {@link create} is to make. */
+export interface CreateOptions extends TargetOptions {
+  /** Bytes that the guest sees; default: the base's. */
+  size?: number | undefined;
+  /** For the base's own references. */
+  allowReferences?: OpenOptions['allowReferences'];
+  signal?: AbortSignal | undefined;
+}
+
+/** What {@link measure} is to foresee. */
+export interface MeasureOptions extends ConvertOptions {
+  /** From metadata alone, without reading guest data: an upper bound. */
+  fast?: boolean | undefined;
+  /** Bytes of an empty disk, where there is no source. */
+  size?: number | undefined;
+}
+
+/** `vdconv measure --output=json` prints these two under qemu-img's names, `required` and `fully-allocated`. */
+export interface Measurement {
+  /** Bytes that the output's files will have together. */
+  required: number;
+  /** Bytes that they would have if every byte of the disk were data. */
+  fullyAllocated: number;
+  /** `required` is what `convert` will produce, to the byte; false: no more than this. */
+  exact: boolean;
 }
 
 export interface Progress {

@@ -9,16 +9,10 @@ import { writeError } from '../io/os-error.ts';
 import { commit, createOutput, type Output } from '../io/output.ts';
 import { throwIfAborted } from './abort.ts';
 import type { Chain } from './chain.ts';
-import { copyJob, type Written } from './copy-job.ts';
-import type { ConvertOptions } from './types.ts';
+import { copyJob, type Work, type Written } from './copy-job.ts';
 
-export async function writeFiles(
-  engine: Engine,
-  chain: Chain,
-  plan: WritePlan,
-  target: string,
-  options: ConvertOptions,
-): Promise<Written> {
+export async function writeFiles(work: Work, target: string): Promise<Written> {
+  const { engine, chain, plan, options } = work;
   const files = filesOf(plan, target);
   for (const { path } of files) {
     await refuseSameFile(chain, path);
@@ -31,7 +25,7 @@ export async function writeFiles(
     const written: CopyResult[] = [];
     for (const [i, { file }] of files.entries()) {
       const output = outputs[i] as Output;
-      const job = copyJob(chain, plan, file, options, written.at(-1));
+      const job = copyJob(work, file, written.at(-1));
       const result = await engine.copy({ ...job, sink: { kind: 'file', fd: output.fd, name: output.name } });
       await output.truncate(result.size);
       if (plan.preallocation === 'falloc') {

@@ -1,0 +1,66 @@
+import { BatchBuilder, type BlockMap, type ExtentBatch, Kind } from './extents.ts';
+
+/**
+ * The map of a layer: what lies in blocks that differ from the layer below stays, `unallocated` there becoming `zero`
+ * (nothing lies below the source); all other blocks are `unallocated`.
+ *
+ * @param differs one bit a block, least significant first, 1 where the block differs.
+ */
+export async function* differing(map: BlockMap, differs: Uint8Array, blockSize: number): BlockMap {
+  for await (const batch of map) {
+    yield* splitBatch(batch, differs, blockSize);
+  }
+}
+
+function* splitBatch(batch: ExtentBatch, differs: Uint8Array, blockSize: number): Generator<ExtentBatch> {
+  const out = new BatchBuilder();
+  for (let i = 0; i < batch.count; i += 1) {
+    const start = batch.start[i] as number;
+    const end = start + (batch.length[i] as number);
+    for (let at = start; at < end; ) {
+      if (out.full) {
+        yield out.take();
+      }
+      const block = Math.floor(at / blockSize);
+      const stop = Math.min(end, runEnd(differs, block) * blockSize);
+      pushPart(out, batch, i, at, stop, isSet(differs, block));
+      at = stop;
+    }
+  }
+  if (out.count > 0) {
+    yield out.take();
+  }
+}
+
+function pushPart(out: BatchBuilder, batch: ExtentBatch, i: number, at: number, stop: number, differs: boolean): void {
+  const kind = batch.kind[i] as Kind;
+  if (!differs) {
+    out.push(at, stop - at, Kind.unallocated);
+    return;
+  }
+  const cut = at - (batch.start[i] as number);
+  const [file, offset, stored] = [batch.file[i] as number, batch.offset[i] as number, batch.stored[i] as number];
+  if (kind === Kind.data) {
+    out.push(at, stop - at, kind, file, offset + cut);
+  } else if (kind === Kind.compressed) {
+    out.push(at, stop - at, kind, file, offset, stored, (batch.skip[i] as number) + cut);
+  } else {
+    out.push(at, stop - at, Kind.zero);
+  }
+}
+
+/** The first block behind `block` that is not as it is. Whole bytes at a time where they are all alike. */
+function runEnd(bits: Uint8Array, block: number): number {
+  const set = isSet(bits, block);
+  const alike = set ? 0xff : 0;
+  let next = block + 1;
+  while (next < bits.length * 8 && isSet(bits, next) === set) {
+    const whole = next % 8 === 0 && bits[next / 8] === alike;
+    next += whole ? 8 : 1;
+  }
+  return next;
+}
+
+function isSet(bits: Uint8Array, block: number): boolean {
+  return (((bits[Math.floor(block / 8)] ?? 0) >> (block % 8)) & 1) === 1;
+}
