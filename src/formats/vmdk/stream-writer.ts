@@ -35,7 +35,10 @@ const HEADER: HeaderChoices = {
   compressAlgorithm: 1,
 };
 
-export function planStream(values: DescriptorValues, level: number): Pick<WritePlan, 'layout' | 'front' | 'writer'> {
+export function planStream(
+  values: DescriptorValues,
+  level: number,
+): Pick<WritePlan, 'layout' | 'front' | 'largest' | 'writer'> {
   const layout: Layout = {
     kind: 'blocks',
     dataStart: sectorsToBytes(OVERHEAD),
@@ -56,7 +59,17 @@ export function planStream(values: DescriptorValues, level: number): Pick<WriteP
       maxShare: 0,
     },
   };
-  return { layout, front: frontPieces(values), writer: () => new StreamWriter(values) };
+  return { layout, front: frontPieces(values), largest: largestStream(values), writer: () => new StreamWriter(values) };
+}
+
+/** A grain that does not shrink grows by its marker and by what deflate adds to stored data: less than a sector. */
+function largestStream({ capacity }: DescriptorValues): number {
+  const groups = countGTs(capacity);
+  const grains = divCeil(capacity, GRAIN_SIZE) * (GRAIN_BYTES + SECTOR);
+  const tables = groups * (MetadataMarker.size + GT_BYTES);
+  const directory = alignUp(groups * ENTRY_BYTES, SECTOR);
+  // Markers of the directory, the footer and the end of the stream, and the footer.
+  return sectorsToBytes(OVERHEAD) + grains + tables + directory + 4 * SECTOR;
 }
 
 class StreamWriter implements Writer {
