@@ -14,15 +14,15 @@ export interface Base {
   chain: Chain;
 }
 
-/** Throws `usage` where no format is named: a base is read by whatever its reference says, and never probed again. */
 export async function openBase(
   path: string,
   target: string,
-  { baseFormat, allowReferences, signal }: Pick<TargetOptions, 'baseFormat'> & OpenOptions,
+  options: Pick<TargetOptions, 'baseFormat'> & Omit<OpenOptions, 'format' | 'snapshot'>,
   engine: Engine,
 ): Promise<Base> {
+  const { baseFormat, allowReferences, allowDevice, forceShare, signal } = options;
   const format = baseFormat === undefined ? undefined : formatNamed(baseFormat, 'base format').name;
-  const chain = await openChain(path, { format, allowReferences, signal }, engine);
+  const chain = await openChain(path, { format, allowReferences, allowDevice, forceShare, signal }, engine);
   const { source, image } = chain.top;
   return {
     chain,

@@ -70,7 +70,7 @@ async function run(
 /** Runs `work` with the base open, if there is one; an abort is what the caller sees, whatever it made fail first. */
 export async function withBase<T>(
   target: string,
-  options: Pick<ConvertOptions, 'base' | 'baseFormat' | 'allowReferences' | 'signal'>,
+  options: Pick<ConvertOptions, 'base' | 'baseFormat' | 'allowReferences' | 'allowDevice' | 'forceShare' | 'signal'>,
   engine: Engine,
   work: (base: Base | undefined) => Promise<T>,
 ): Promise<T> {

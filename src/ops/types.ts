@@ -184,12 +184,11 @@ export interface ConvertOptions extends OpenOptions, TargetOptions {
 }
 
 /** What {@link create} is to make. */
-export interface CreateOptions extends TargetOptions {
+export interface CreateOptions
+  extends TargetOptions,
+    Pick<OpenOptions, 'allowReferences' | 'allowDevice' | 'forceShare' | 'signal'> {
   /** Bytes that the guest sees; default: the base's. */
   size?: number | undefined;
-  /** For the base's own references. */
-  allowReferences?: OpenOptions['allowReferences'];
-  signal?: AbortSignal | undefined;
 }
 
 /** What {@link measure} is to foresee. */
