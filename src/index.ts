@@ -9,6 +9,7 @@
 import { loadEngine } from './engine/engine.ts';
 
 export { type ErrorCode, escapeText, VdconvError } from './base/errors.ts';
+export { LIMITS, type Limits } from './base/limits.ts';
 export { formatSize, parseSize } from './base/units.ts';
 export { version } from './base/version.ts';
 export type { DiskMetadata, Geometry } from './formats/metadata.ts';

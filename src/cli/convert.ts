@@ -1,5 +1,5 @@
 /** `vdconv convert`, and `vdconv IN OUT`, which is the same with defaults. */
-import { type ConvertOptions, convert, parseSize } from '../index.ts';
+import { type ConvertOptions, convert } from '../index.ts';
 import { type Arguments, type Flag, parseFlags } from './flags.ts';
 import { convertHelp, targetOptionHelp } from './help.ts';
 import { openFlags, openOptions } from './open-flags.ts';
@@ -7,7 +7,7 @@ import { printNotes, printResult } from './print.ts';
 import { openProgress, PROGRESS_FLAGS } from './progress-flags.ts';
 import type { Stop } from './signals.ts';
 import { OUTPUT_FLAGS, TARGET_FLAGS, targetOptions } from './target-flags.ts';
-import { operands, wholeNumber } from './values.ts';
+import { operands, size, wholeNumber } from './values.ts';
 
 const NAME = 'convert';
 
@@ -24,6 +24,11 @@ export const FLAGS: readonly Flag[] = [
     name: 'spool',
     value: 'DIR',
     help: "where temporary files go that a pipe makes necessary; default: the system's place",
+  },
+  {
+    name: 'max-output',
+    value: 'SIZE',
+    help: 'read no more than SIZE of data; default: 1000 times the size of IN, and 1 GiB; 0: any amount',
   },
   ...PROGRESS_FLAGS,
   { name: 'q', help: 'print nothing but errors' },
@@ -62,15 +67,14 @@ function targetOf(name: string): Parameters<typeof convert>[1] {
 }
 
 export function convertOptions(args: Arguments, source: string): ConvertOptions {
-  const granularity = args.text('S');
-  const rate = args.text('r');
   return {
     format: args.text('f'),
     ...openOptions(args, source),
     ...targetOptions(args, NAME),
-    zeroGranularity: granularity === undefined ? undefined : parseSize(granularity, '-S'),
+    zeroGranularity: size(args, 'S'),
     threads: wholeNumber(args, NAME, 'm'),
-    rate: rate === undefined ? undefined : parseSize(rate, '-r'),
+    rate: size(args, 'r'),
+    maxOutput: size(args, 'max-output'),
     spool: args.text('spool'),
   };
 }

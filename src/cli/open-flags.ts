@@ -1,15 +1,24 @@
 /** How images are opened: the flags that every command that reads them has, and what they mean to the library. */
-import type { OpenOptions } from '../index.ts';
-import type { Arguments, Flag } from './flags.ts';
+import { escapeText, formatSize, LIMITS, type OpenOptions, parseSize } from '../index.ts';
+import { type Arguments, type Flag, usageError } from './flags.ts';
 import { allowedDirectories } from './values.ts';
 
 /**
  * @param follows what the command opens beside the image, and where from: for the help.
  */
 export function openFlags(follows: string): readonly Flag[] {
+  const names = Object.entries(LIMITS)
+    .map(([name, value]) => `${name} (${/Size|tables|descriptor/.test(name) ? formatSize(value) : value})`)
+    .join(', ');
   return [
     { name: 'allow-references', value: '[DIR]', repeats: true, help: `${follows}. May be repeated` },
     { name: 'allow-device', help: 'read block devices too' },
+    {
+      name: 'limit',
+      value: 'NAME=N',
+      repeats: true,
+      help: `take images beyond a limit, or fewer: ${names}`,
+    },
     { name: 'force-share', alias: 'U', help: 'read an image even while a virtual machine may be writing to it' },
   ];
 }
@@ -20,5 +29,18 @@ export function openOptions(args: Arguments, ...images: readonly string[]): Open
     allowReferences: allowedDirectories(args, ...images),
     allowDevice: args.has('allow-device'),
     forceShare: args.has('force-share'),
+    limits: limits(args),
   };
+}
+
+/** Names and ranges are the library's to check. */
+function limits(args: Arguments): Record<string, number> | undefined {
+  const given = args.all('limit').map((text) => {
+    const [, name = '', value = ''] = /^([^=]*)=(.*)$/s.exec(text) ?? [];
+    if (name === '') {
+      throw usageError('', `option --limit takes NAME=N, not '${escapeText(text)}'`);
+    }
+    return [name, parseSize(value, `--limit=${escapeText(name)}`)] as const;
+  });
+  return given.length === 0 ? undefined : Object.fromEntries(given);
 }

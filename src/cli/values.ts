@@ -1,6 +1,6 @@
 /** Arguments as the values that the library takes. Ranges are the library's to check. */
 import { dirname } from 'node:path';
-import { escapeText } from '../index.ts';
+import { escapeText, parseSize } from '../index.ts';
 import { type Arguments, dashed, usageError } from './flags.ts';
 
 /** Exactly the named operands, in order. */
@@ -36,6 +36,11 @@ export function choice<T extends string>(
     throw usageError(command, `option ${dashed(name)} takes ${choices.join(', ')}, not '${escapeText(text)}'`);
   }
   return found;
+}
+
+export function size(args: Arguments, name: string): number | undefined {
+  const text = args.text(name);
+  return text === undefined ? undefined : parseSize(text, dashed(name));
 }
 
 /** `--allow-references` without a value means the directory of each image itself. */

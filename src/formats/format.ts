@@ -1,4 +1,5 @@
 /** The contract of a format: two small pure translations between bytes of metadata and the block map. */
+import type { Limits } from '../base/limits.ts';
 import type { ByteSource, Reference, ReferenceGate } from '../io/types.ts';
 import type { DataFile } from '../map/data-file.ts';
 import type { BlockMap } from '../map/extents.ts';
@@ -46,6 +47,8 @@ export interface Sample {
 export interface OpenContext {
   /** The only way to another file. Most formats do not need it: a parent image is opened by the caller. */
   gate: ReferenceGate;
+  /** Of descriptor and extents; the caller holds the image to the others. Absent: the default ones. */
+  limits?: Limits | undefined;
   /** The internal snapshot to read, by name or id, in place of the current state. Only where the format has them. */
   snapshot?: string | undefined;
 }
@@ -56,6 +59,8 @@ export interface Image {
   readonly subformat: string;
   /** Bytes that the guest sees. */
   readonly virtualSize: number;
+  /** Bytes of the table of tables or blocks that the map is read from; absent: there is none. */
+  readonly tableBytes?: number;
   /** What extents point into; index 0 is usually the image file itself. Closed by whoever opened the image. */
   readonly dataFiles: readonly DataFile[];
   /** The layer below, if any: `unallocated` extents show it. */

@@ -1,29 +1,26 @@
 /** An image with the layers below it: opened through the gate, merged into one block map. */
 import { escapeText, VdconvError } from '../base/errors.ts';
-import { formatSize, TiB } from '../base/units.ts';
+import { outputLimit } from '../base/limits.ts';
 import type { Engine } from '../engine/contract.ts';
-import type { Image } from '../formats/format.ts';
+import type { Image, OpenContext } from '../formats/format.ts';
 import { formatNamed, probeFormat } from '../formats/registry.ts';
 import { sameFile } from '../io/file-identity.ts';
 import { assertUnchanged, identityOf, openFileSource } from '../io/file-source.ts';
 import { directoryGate, refusingGate } from '../io/gate.ts';
 import type { SystemCalls } from '../io/system.ts';
-import type { ByteSource, Reference, ReferenceGate } from '../io/types.ts';
+import type { ByteSource, Reference } from '../io/types.ts';
 import { checked } from '../map/checked.ts';
 import type { DataFile } from '../map/data-file.ts';
+import { DataLimit } from '../map/data-limit.ts';
 import { type BlockMap, Kind } from '../map/extents.ts';
 import { overlay } from '../map/overlay.ts';
 import { uniform } from '../map/uniform.ts';
 import { throwIfAborted } from './abort.ts';
+import { checkLimits, limitsOf, overLimit } from './limits.ts';
 import { checkParent } from './parent.ts';
 import { readSample } from './sample.ts';
 import type { OpenOptions } from './types.ts';
 import { Uses } from './uses.ts';
-
-/** Layers above and including the last; qemu has no limit and runs out of descriptors. */
-const MAX_LAYERS = 64;
-/** VHDX's own limit, and far beyond any real disk. */
-const MAX_VIRTUAL_SIZE = 64 * TiB;
 
 export interface Layer {
   source: ByteSource;
@@ -37,6 +34,7 @@ export class Chain {
   readonly dataFiles: readonly DataFile[];
   /** Whatever reads while the caller may close. */
   readonly uses: Uses;
+  #limit: DataLimit | undefined;
 
   constructor(layers: readonly Layer[]) {
     this.layers = layers;
@@ -54,7 +52,17 @@ export class Chain {
 
   /** What the guest sees in [start, end). */
   extents(start: number, end: number): BlockMap {
-    return mapFrom(this.layers, 0, start, end);
+    const map = mapFrom(this.layers, 0, start, end);
+    return this.#limit?.map(map) ?? map;
+  }
+
+  /**
+   * From now on the maps, taken in virtual order, are held to a number of guest bytes that is plausible for the files.
+   * @param most in place of it; 0: any number.
+   */
+  limitData(most: number | undefined): void {
+    const bytes = [...this.#sources()].reduce((sum, { size }) => sum + size, 0);
+    this.#limit = most === 0 ? undefined : new DataLimit(most ?? outputLimit(bytes), this.top.source.name);
   }
 
   /** The same, and zeros behind the disk's end. */
@@ -122,6 +130,7 @@ export async function openTop(path: string, options: OpenOptions, system: System
 
 async function openLayers(path: string, options: OpenOptions, system: SystemCalls, follow: boolean): Promise<Chain> {
   const { allowReferences, allowDevice, forceShare } = options;
+  const limits = limitsOf(options);
   const files = { system, forceShare };
   const gate =
     allowReferences === undefined || allowReferences === false
@@ -133,10 +142,13 @@ async function openLayers(path: string, options: OpenOptions, system: SystemCall
     let { format, snapshot } = options;
     for (;;) {
       throwIfAborted(options.signal);
-      const layer: Layer = { source: opened, image: await openImage(opened, format, gate, snapshot) };
+      const layer: Layer = { source: opened, image: await openImage(opened, format, { gate, snapshot, limits }) };
       opened = undefined;
       const child = layers.at(-1);
       layers.push(layer);
+      if (follow) {
+        checkLimits(layer.image, layer.source.name, limits);
+      }
       if (child !== undefined) {
         checkParent(child.image, child.source.name, layer.image, layer.source.name);
       }
@@ -144,8 +156,8 @@ async function openLayers(path: string, options: OpenOptions, system: SystemCall
       if (!follow || parent === undefined) {
         return new Chain(layers);
       }
-      if (layers.length === MAX_LAYERS) {
-        throw new VdconvError('limit', `has more than ${MAX_LAYERS} layers`, { file: path, field: parent.kind });
+      if (layers.length >= limits.layers) {
+        throw overLimit('layers', `has more than ${limits.layers} layers`, { file: path, field: parent.kind });
       }
       // A snapshot is one of the image that was named, not of its parents.
       snapshot = undefined;
@@ -160,26 +172,15 @@ async function openLayers(path: string, options: OpenOptions, system: SystemCall
   }
 }
 
-async function openImage(
-  source: ByteSource,
-  name: string | undefined,
-  gate: ReferenceGate,
-  snapshot: string | undefined,
-): Promise<Image> {
+async function openImage(source: ByteSource, name: string | undefined, context: OpenContext): Promise<Image> {
   const format =
     name === undefined
       ? probeFormat(await readSample(source), source.name)
       : formatNamed(name, escapeText(source.name));
-  if (snapshot !== undefined && format.hasSnapshots !== true) {
+  if (context.snapshot !== undefined && format.hasSnapshots !== true) {
     throw new VdconvError('usage', `${format.name} images have no internal snapshots`, { file: source.name });
   }
-  const image = await format.open(source, { gate, snapshot });
-  if (image.virtualSize > MAX_VIRTUAL_SIZE) {
-    await Promise.all(image.dataFiles.map((f) => (f.source === source ? undefined : f.source.close())));
-    const what = `the virtual disk has ${formatSize(image.virtualSize)}, more than ${formatSize(MAX_VIRTUAL_SIZE)}`;
-    throw new VdconvError('limit', what, { file: source.name, format: format.name, field: 'virtual size' });
-  }
-  return image;
+  return format.open(source, context);
 }
 
 function refuseCycle(source: ByteSource, layers: readonly Layer[]): void {

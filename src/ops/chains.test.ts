@@ -188,7 +188,9 @@ describe('what an image refers to', () => {
     const want = new Uint8Array(MiB).fill(65, 100 * KiB, 105 * KiB);
     const begun = performance.now();
     await expectGuest(at(name(64)), want, { allowReferences: true });
-    expect(await failure(at(name(65)), true)).toBe(`limit ${at(name(65))}: has more than 64 layers`);
+    expect(await failure(at(name(65)), true)).toBe(
+      `limit ${at(name(65))}: has more than 64 layers; to take more, set --limit=layers=N`,
+    );
     expect(performance.now() - begun).toBeLessThan(5000);
   });
 

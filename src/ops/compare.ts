@@ -21,6 +21,8 @@ export async function compare(a: string, b: string, options: CompareOptions = {}
     try {
       const chainB = await openChain(b, { ...common, format: options.formatB }, engine);
       try {
+        chainA.limitData(options.maxOutput);
+        chainB.limitData(options.maxOutput);
         const found = await compareChains(engine, chainA, chainB, options);
         return {
           ...found,

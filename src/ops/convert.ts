@@ -59,6 +59,7 @@ async function run(
   return withBase(target, options, engine, async (base) => {
     const chain = await openChain(source, options, engine);
     try {
+      chain.limitData(options.maxOutput);
       const differs = base && ((plan: WritePlan) => blocksThatDiffer(engine, chain, base.chain, plan, options));
       return await produce({ engine, chain, source, target, options, base: base?.image, differs, write });
     } finally {

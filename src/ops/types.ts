@@ -1,4 +1,6 @@
 /** What the operations take and return: the shapes that the library exports and the command line prints. */
+
+import type { Limits } from '../base/limits.ts';
 import type { DiskMetadata } from '../formats/metadata.ts';
 import type { Reference } from '../io/types.ts';
 
@@ -19,6 +21,8 @@ export interface OpenOptions {
   allowDevice?: boolean | undefined;
   /** Read images that another program may be writing to. Default: `locked`, where the native engine runs. */
   forceShare?: boolean | undefined;
+  /** What the image may be at most, where it is not to be {@link Limits}' default; beyond it: `limit`. */
+  limits?: Partial<Limits> | undefined;
   /** Ends the operation with VdconvError `aborted`. */
   signal?: AbortSignal | undefined;
   /** The internal snapshot to read, by name or id, in place of the current state. */
@@ -99,6 +103,9 @@ export interface CompareOptions {
   /** As in {@link OpenOptions}, for both images. */
   allowDevice?: boolean | undefined;
   forceShare?: boolean | undefined;
+  limits?: Partial<Limits> | undefined;
+  /** As in {@link ConvertOptions}, for either image. */
+  maxOutput?: number | undefined;
   signal?: AbortSignal | undefined;
   onProgress?: ((progress: Progress) => void) | undefined;
 }
@@ -178,6 +185,11 @@ export interface ConvertOptions extends OpenOptions, TargetOptions {
   threads?: number | undefined;
   /** Guest bytes per second that are read and written, on average; zeros are free. At least 1024. Default: no limit. */
   rate?: number | undefined;
+  /**
+   * Guest bytes of data that are read at most; beyond it: `limit`. 0: any number. Default: 1000 times the bytes of the
+   * image's files and 1 GiB.
+   */
+  maxOutput?: number | undefined;
   /** Directory for the temporary file that a stream of compressed qcow2 needs; default: the system's. */
   spool?: string | undefined;
   onProgress?: ((progress: Progress) => void) | undefined;

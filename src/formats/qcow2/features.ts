@@ -1,7 +1,6 @@
 /** Feature bits: which there are, what an image's bits mean for reading it, and the table that names them. */
 import { type ErrorDetails, escapeText, VdconvError } from '../../base/errors.ts';
 import { illegalValue } from '../../base/struct.ts';
-import { formatSize, TiB } from '../../base/units.ts';
 import type { Header } from './header.ts';
 import { CompressionType, featureName, headerV3 } from './layout.ts';
 
@@ -98,9 +97,6 @@ export function checkConsistency(header: Header): void {
   }
 }
 
-/** Beyond this a disk can be described but not converted. */
-const MAX_VIRTUAL_SIZE = 64 * TiB;
-
 /**
  * Why the guest's bytes cannot be had although the metadata is legal, or undefined. Opening succeeds all the same, so
  * that `info` can say what the image is; reading its block map throws this.
@@ -135,10 +131,6 @@ export function obstacle(header: Header): VdconvError | undefined {
   if (header.cryptMethod !== 0) {
     const method = encryption(header);
     return fail('unsupported', `encrypted, ${method}: not supported`, 'cryptMethod', 'decrypt it with qemu-img first');
-  }
-  if (header.virtualSize > MAX_VIRTUAL_SIZE) {
-    const what = `virtual size ${formatSize(header.virtualSize)}, vdconv takes at most ${formatSize(MAX_VIRTUAL_SIZE)}`;
-    return fail('limit', what, 'size');
   }
   return undefined;
 }

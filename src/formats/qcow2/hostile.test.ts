@@ -385,7 +385,6 @@ describe('what may be described and not converted', () => {
     bytes.fill(0, 0x200, SIZE);
     const opened = await openQcow2(memorySource(bytes, 'huge'));
     expect(opened.virtualSize).toBe(2 ** 52);
-    await expect(readAll(memorySource(bytes, 'huge'))).rejects.toMatchObject({ code: 'limit', offset: 24 });
   });
 
   test('an encrypted image', async () => {

@@ -16,6 +16,7 @@ export async function openQcow2(source: ByteSource): Promise<Image> {
     format: 'qcow2',
     subformat: `v${header.version}`,
     virtualSize: header.virtualSize,
+    tableBytes: header.l1Size * 8,
     dataFiles: [{ source, codec: { name: 'deflate', unit: header.clusterSize, framing: 'none' } }],
     ...(parent === undefined ? {} : { parent }),
     facts: {

@@ -3,7 +3,7 @@ import { VdconvError } from '../../base/errors.ts';
 import type { ByteSource } from '../../io/types.ts';
 import type { Image } from '../format.ts';
 import { readHeader } from './header.ts';
-import { Header, ImageType } from './layout.ts';
+import { ENTRY_BYTES, Header, ImageType } from './layout.ts';
 import { blockMap } from './map.ts';
 import { isNil, showUuid } from './uuid.ts';
 
@@ -21,6 +21,7 @@ export async function openVdi(source: ByteSource): Promise<Image> {
     format: 'vdi',
     subformat: TYPE_NAMES[header.imageType] as string,
     virtualSize: header.diskSize,
+    tableBytes: header.blocksInImage * ENTRY_BYTES,
     dataFiles: [{ source }],
     facts: {
       blockSize: header.blockSize,

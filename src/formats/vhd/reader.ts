@@ -6,7 +6,7 @@ import { imageFacts, subformatOf, uuid } from './facts.ts';
 import { checkFixed, fixedMap } from './fixed.ts';
 import { readFooter } from './footer.ts';
 import { type DynamicDisk, readHeader } from './header.ts';
-import { DiskType } from './layout.ts';
+import { DiskType, ENTRY_BYTES } from './layout.ts';
 import { blockMap } from './map.ts';
 import { parentReference, readParentNames } from './parent.ts';
 import { virtualSize } from './size.ts';
@@ -30,6 +30,7 @@ export async function openVhd(source: ByteSource): Promise<Image> {
     format: 'vhd',
     subformat: subformatOf(footer),
     virtualSize: size,
+    tableBytes: (disk?.header.maxTableEntries ?? 0) * ENTRY_BYTES,
     dataFiles: [{ source }],
     ...(parent === undefined ? {} : { parent }),
     // The parent's footer holds the id; Windows does not check its time stamp, and neither is checked here.

@@ -38,6 +38,7 @@ export async function openVhdx(file: ByteSource): Promise<Image> {
     format: 'vhdx',
     subformat: geometry.hasParent ? 'differencing' : isFixed ? 'fixed' : 'dynamic',
     virtualSize: virtualDiskSize,
+    tableBytes: batEntries(geometry) * BatEntry.bytes,
     dataFiles: [{ source }],
     ...(parent === undefined ? {} : { parent }),
     // [MS-VHDX] §2.6.2.6.3: parent_linkage2 is what a merge that was cut short leaves.

@@ -1,9 +1,10 @@
 /** A disk whose descriptor names its extents in other files: flat, split, or any mix. VMDK 5.0 §Extent description. */
 import { escapeText, VdconvError } from '../../base/errors.ts';
-import { sectorsToBytes } from '../../base/units.ts';
+import type { Limits } from '../../base/limits.ts';
+import { formatSize, sectorsToBytes } from '../../base/units.ts';
 import type { ByteSource, ReferenceGate } from '../../io/types.ts';
 import { openCowd } from './cowd/open.ts';
-import { type Descriptor, type DescriptorExtent, MAX_DESCRIPTOR_BYTES, parseDescriptor } from './descriptor.ts';
+import { type Descriptor, type DescriptorExtent, parseDescriptor } from './descriptor.ts';
 import type { DiskExtent } from './disk-map.ts';
 import { openHosted } from './hosted/open.ts';
 import { fileKind } from './kind.ts';
@@ -25,17 +26,18 @@ const OTHER: Readonly<Record<string, string>> = {
 };
 
 /** The descriptor that is a whole file. */
-export async function standaloneDescriptor(source: ByteSource): Promise<Descriptor> {
+export async function standaloneDescriptor(source: ByteSource, limits: Limits): Promise<Descriptor> {
   const details = { file: source.name, format: 'vmdk', field: 'descriptor' };
-  if (source.size > MAX_DESCRIPTOR_BYTES) {
-    throw new VdconvError('limit', `a descriptor of ${source.size} bytes; vdconv takes at most 1 MiB`, details);
+  if (source.size > limits.descriptor) {
+    const most = `vdconv takes at most ${formatSize(limits.descriptor)}; --limit=descriptor=N takes more`;
+    throw new VdconvError('limit', `a descriptor of ${source.size} bytes; ${most}`, details);
   }
   const text = await source.read(0, source.size, 'VMDK descriptor');
   const nul = text.indexOf(0);
   if (nul >= 0 && !isPadding(text, nul)) {
     throw new VdconvError('corrupt', 'begins as a descriptor, but more than text follows', { ...details, offset: nul });
   }
-  return parseDescriptor(text, source.name);
+  return parseDescriptor(text, source.name, limits);
 }
 
 /**

@@ -1,12 +1,9 @@
 /** The descriptor: the text that says what a VMDK consists of. VMDK 5.0 §The descriptor file. */
 import { escapeText, VdconvError } from '../../base/errors.ts';
-import { MiB, type Sectors } from '../../base/units.ts';
+import { LIMITS, type Limits } from '../../base/limits.ts';
+import type { Sectors } from '../../base/units.ts';
 import { MAX_CAPACITY } from './limits.ts';
 
-/** qemu's limit as well; real descriptors are below 1 KiB, those of many split extents below 300 KiB. */
-export const MAX_DESCRIPTOR_BYTES = MiB;
-/** vdconv's limit: a 64 TiB disk in 2 GiB files has eight times more, and nobody splits those. */
-export const MAX_EXTENTS = 4096;
 /** `parentCID` of a disk without parent. */
 export const NO_PARENT = 'ffffffff';
 
@@ -38,7 +35,7 @@ const SINGLE_KEYS = new Set(['cid', 'parentcid', 'createtype', 'parentfilenamehi
  * Reads descriptor text, leniently: any line ending, order, letter case and spacing; unknown keys are kept, comments
  * and lines that are nothing are skipped. `text` ends at its first NUL (the embedded form is padded with them).
  */
-export function parseDescriptor(text: Uint8Array, file: string): Descriptor {
+export function parseDescriptor(text: Uint8Array, file: string, limits: Limits = LIMITS): Descriptor {
   const header = new Map<string, string>();
   const ddb = new Map<string, string>();
   const extents: DescriptorExtent[] = [];
@@ -53,8 +50,8 @@ export function parseDescriptor(text: Uint8Array, file: string): Descriptor {
       new VdconvError(code, `descriptor line ${index + 1}: ${what}`, { file, format: 'vmdk', field: 'descriptor' });
     const equals = line.indexOf('=');
     if (/^(rw|rdonly|noaccess)[ \t]/i.test(line)) {
-      if (extents.length === MAX_EXTENTS) {
-        throw wrong(`more than ${MAX_EXTENTS} extents, vdconv's limit`, 'limit');
+      if (extents.length === limits.extents) {
+        throw wrong(`more than ${limits.extents} extents; --limit=extents=N takes more`, 'limit');
       }
       extents.push(parseExtent(line, wrong));
     } else if (equals > 0) {

@@ -1,9 +1,10 @@
 /** A disk in one sparse file that holds its own descriptor: monolithicSparse, streamOptimized. */
 import { type ErrorDetails, VdconvError } from '../../base/errors.ts';
-import { sectorsToBytes } from '../../base/units.ts';
+import type { Limits } from '../../base/limits.ts';
+import { formatSize, sectorsToBytes } from '../../base/units.ts';
 import type { ByteSource } from '../../io/types.ts';
 import type { DataFile } from '../../map/data-file.ts';
-import { type Descriptor, type DescriptorExtent, MAX_DESCRIPTOR_BYTES, parseDescriptor } from './descriptor.ts';
+import { type Descriptor, type DescriptorExtent, parseDescriptor } from './descriptor.ts';
 import type { DiskExtent } from './disk-map.ts';
 import { SparseExtentHeader } from './hosted/layout.ts';
 import { openHosted } from './hosted/open.ts';
@@ -15,9 +16,12 @@ export interface Disk {
   dataFiles: DataFile[];
 }
 
-export async function openMonolithic(source: ByteSource): Promise<{ descriptor: Descriptor; disk: Disk }> {
+export async function openMonolithic(
+  source: ByteSource,
+  limits: Limits,
+): Promise<{ descriptor: Descriptor; disk: Disk }> {
   const sparse = await openHosted(source);
-  const descriptor = await embeddedDescriptor(source, sparse.header);
+  const descriptor = await embeddedDescriptor(source, sparse.header, limits);
   const [line, second] = descriptor.extents;
   if (second !== undefined) {
     throw new VdconvError('unsupported', `its own descriptor names ${descriptor.extents.length} extents`, {
@@ -32,7 +36,11 @@ export async function openMonolithic(source: ByteSource): Promise<{ descriptor: 
 }
 
 /** The descriptor inside a sparse file; without one the file is a piece of a split disk. */
-export async function embeddedDescriptor(source: ByteSource, header: SparseExtentHeader): Promise<Descriptor> {
+export async function embeddedDescriptor(
+  source: ByteSource,
+  header: SparseExtentHeader,
+  limits: Limits,
+): Promise<Descriptor> {
   const details = { file: source.name, format: 'vmdk' };
   const { descriptorOffset, descriptorSize } = header;
   if (descriptorOffset === 0) {
@@ -48,11 +56,12 @@ export async function embeddedDescriptor(source: ByteSource, header: SparseExten
       offset: SparseExtentHeader.fields.descriptorSize.offset,
     });
   }
-  const text = await source.read(at, Math.min(bytes, MAX_DESCRIPTOR_BYTES), 'VMDK descriptor');
-  if (bytes > MAX_DESCRIPTOR_BYTES && !text.includes(0)) {
-    throw new VdconvError('limit', 'a descriptor of more than 1 MiB', { ...details, field: 'descriptor', offset: at });
+  const text = await source.read(at, Math.min(bytes, limits.descriptor), 'VMDK descriptor');
+  if (bytes > limits.descriptor && !text.includes(0)) {
+    const what = `a descriptor of more than ${formatSize(limits.descriptor)}; --limit=descriptor=N takes more`;
+    throw new VdconvError('limit', what, { ...details, field: 'descriptor', offset: at });
   }
-  return parseDescriptor(text, source.name);
+  return parseDescriptor(text, source.name, limits);
 }
 
 /** An extent by itself: how large its disk is and over what it lies, only the descriptor says. */

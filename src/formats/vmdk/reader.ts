@@ -1,5 +1,6 @@
 /** Opens a VMDK: finds its descriptor, the extents that it consists of and the parent that it names. */
 import { escapeText, VdconvError } from '../../base/errors.ts';
+import { LIMITS, type Limits } from '../../base/limits.ts';
 import { KiB } from '../../base/units.ts';
 import type { ByteSource, Reference, ReferenceGate } from '../../io/types.ts';
 import type { Image, Lineage, OpenContext } from '../format.ts';
@@ -11,20 +12,20 @@ import { SparseExtentHeader } from './hosted/layout.ts';
 import { fileKind } from './kind.ts';
 import { type Disk, embeddedDescriptor, openMonolithic, withoutDescriptor } from './monolithic.ts';
 
-export async function openVmdk(source: ByteSource, { gate }: OpenContext): Promise<Image> {
+export async function openVmdk(source: ByteSource, { gate, limits = LIMITS }: OpenContext): Promise<Image> {
   const head = await source.read(0, Math.min(64 * KiB, source.size), 'VMDK header');
   const details = { file: source.name, format: 'vmdk' };
   switch (fileKind(head)) {
     case 'hosted': {
-      const descriptor = await headerOfDescriptor(source, head);
+      const descriptor = await headerOfDescriptor(source, head, limits);
       if (descriptor !== undefined) {
         return openByDescriptor(source, descriptor, gate);
       }
-      const monolithic = await openMonolithic(source);
+      const monolithic = await openMonolithic(source, limits);
       return makeImage(monolithic.descriptor, monolithic.disk, findParent(monolithic.descriptor, source));
     }
     case 'descriptor':
-      return openByDescriptor(source, await standaloneDescriptor(source), gate);
+      return openByDescriptor(source, await standaloneDescriptor(source, limits), gate);
     case 'cowd':
       throw withoutDescriptor('one ESX redo log (COWD, vmfsSparse)', details);
     case 'seSparse':
@@ -41,13 +42,17 @@ async function openByDescriptor(source: ByteSource, descriptor: Descriptor, gate
 }
 
 /** A header of capacity 0 holds nothing but a descriptor; its other fields mean nothing. */
-async function headerOfDescriptor(source: ByteSource, head: Uint8Array): Promise<Descriptor | undefined> {
+async function headerOfDescriptor(
+  source: ByteSource,
+  head: Uint8Array,
+  limits: Limits,
+): Promise<Descriptor | undefined> {
   if (head.length < SparseExtentHeader.size) {
     return undefined;
   }
   const header = SparseExtentHeader.peek(head);
   const alone = header.capacity === 0 && header.descriptorOffset !== 0;
-  return alone ? embeddedDescriptor(source, header) : undefined;
+  return alone ? embeddedDescriptor(source, header, limits) : undefined;
 }
 
 function makeImage(descriptor: Descriptor, { extents, dataFiles }: Disk, { parent, warnings }: Parent): Image {
