@@ -26,6 +26,7 @@ export interface JobConfig {
   logging: boolean;
   /** Note which blocks are stored. */
   scan: boolean;
+  fingerprint: boolean;
   threads: number;
   chunkBytes: number;
   zeroGranularity: number;
@@ -45,6 +46,7 @@ export interface Ran {
   hostEnd: number;
   dataBytes: number;
   stored?: Uint8Array;
+  fingerprint?: Uint8Array;
 }
 
 export interface ReadRequest {

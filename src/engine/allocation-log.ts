@@ -43,6 +43,18 @@ export class AllocationLog {
     this.push(Placed.plain, block, offset);
   }
 
+  /** `count` blocks of zeros, which have no place; continues the entry before. */
+  pushZeros(block: number, count: number): void {
+    const e = this.#entries;
+    const last = e.count - 1;
+    if (last >= 0 && e.kind[last] === Placed.zero && (e.index[last] as number) + (e.blocks[last] as number) === block) {
+      e.blocks[last] = (e.blocks[last] as number) + count;
+      return;
+    }
+    this.push(Placed.zero, block, 0);
+    this.#entries.blocks[this.#entries.count - 1] = count;
+  }
+
   /** Hands over what was collected and begins anew; what was handed over is not touched again. */
   take(): Allocation {
     const taken = this.#entries;

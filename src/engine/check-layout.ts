@@ -4,7 +4,8 @@ import { isPowerOfTwo, MiB } from '../base/units.ts';
 import type { Layout } from '../map/layout.ts';
 
 /** The rules of native/core/src/layout.rs. Throws `internal`. */
-export function checkLayout({ blockSize, dataAlign, dataPhase, tables, side, codec }: Layout): void {
+export function checkLayout(layout: Layout): void {
+  const { blockSize, dataAlign, dataPhase, tables, side, codec, explicitZeros, storeAll } = layout;
   refuseUnless(isPowerOfTwo(blockSize) && blockSize >= 512, 'blockSize must be a power of two of at least 512');
   refuseUnless(isPowerOfTwo(dataAlign) && dataPhase < dataAlign, 'dataAlign must be a power of two above dataPhase');
   if (tables !== undefined) {
@@ -14,6 +15,11 @@ export function checkLayout({ blockSize, dataAlign, dataPhase, tables, side, cod
   if (side !== undefined) {
     refuseUnless(side.bytes > 0 && side.bytes < side.every, 'a side table must be smaller than the range it covers');
   }
+  refuseUnless(!(explicitZeros && layout.kind === 'flat'), 'a flat layout cannot tell zeros from nothing');
+  refuseUnless(
+    !(storeAll && (explicitZeros || codec !== undefined)),
+    'a layout that stores all blocks neither says which are zero nor compresses',
+  );
   if (codec !== undefined) {
     const { name, level, packing, maxShare } = codec;
     refuseUnless(level >= 1 && level <= (name === 'zstd' ? 22 : 9), 'the codec has no such level');

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import { BatchBuilder, type BlockMap, Kind } from '../map/extents.ts';
-import { unitsOf } from './chunks.ts';
+import { type Cut, unitsOf } from './chunks.ts';
 
 type Row = [start: number, length: number, kind: Kind, offset?: number, skip?: number];
 
@@ -14,9 +14,10 @@ async function* batches(...rows: Row[][]): BlockMap {
   }
 }
 
-async function cut(map: BlockMap, zeros = false) {
+async function cut(map: BlockMap, zeros = false, more: Partial<Cut> = {}) {
   const seen: unknown[] = [];
-  for await (const { start, end, segments } of unitsOf(map, { start: 0, end: 10_000, chunk: 1024, zeros })) {
+  const how: Cut = { start: 0, end: 10_000, chunk: 1024, give: zeros ? 'all' : 'bytes', zerosAreBytes: zeros, ...more };
+  for await (const { start, end, segments } of unitsOf(map, how)) {
     seen.push([start, end, segments.map((s) => [s.start, s.length, s.offset, s.skip])]);
   }
   return seen;
@@ -68,4 +69,18 @@ it.each([
 
 it('refuses a map that ends early', async () => {
   await expect(cut(batches([[0, 10, Kind.zero]]))).rejects.toThrow('the block map ends at 10 of 10000');
+});
+
+it('gives out zeros that matter in long units, from where the map starts', async () => {
+  const map = batches([
+    [512, 100, Kind.unallocated],
+    [612, 80 * 1024, Kind.zero],
+    [612 + 80 * 1024, 20 * 1024 - 100, Kind.unallocated],
+  ]);
+  const end = 80 * 1024;
+  expect(await cut(map, false, { start: 512, end: 512 + 100 * 1024, give: 'known' })).toEqual([
+    [0, 64 * 1024, [[100, 64 * 1024 - 100, 0, 0]]],
+    [64 * 1024, end, [[64 * 1024, 16 * 1024, 0, 0]]],
+    [end, end + 1024, [[end, 100, 0, 0]]],
+  ]);
 });

@@ -59,8 +59,14 @@ interface Walk {
 
 async function openWalk({ files, map }: Side, size: number, chunkBytes: number): Promise<Walk> {
   const zlib = files.some(({ codec }) => codec !== undefined) ? await loadZlib() : undefined;
-  const chunk = new GuestChunk({ files, zlib, chunk: chunkBytes, grain: 1, block: 1, floor: 0 });
-  const units = unitsOf(map as BlockMap, { start: 0, end: size, chunk: chunkBytes, zeros: false });
+  const chunk = new GuestChunk({ files, zlib, chunk: chunkBytes, grain: 1, zerosAreBytes: false, block: 1, origin: 0 });
+  const units = unitsOf(map as BlockMap, {
+    start: 0,
+    end: size,
+    chunk: chunkBytes,
+    give: 'bytes',
+    zerosAreBytes: false,
+  });
   let next: IteratorResult<Unit, void> = await units.next();
   let bytesRead = 0;
   return {

@@ -35,9 +35,12 @@ export interface Ahead {
 export interface CopyJob {
   files: readonly DataFile[];
   map: BlockMap;
-  /** Bytes of the virtual disk, or of the range of it that goes into this file; the map covers exactly [0, virtualSize). */
+  /** Bytes of the virtual disk, or of the range of it that goes into this file. */
   virtualSize: number;
-  /** Where that range begins on the disk, for the fingerprint alone; a multiple of 64 KiB. Default 0. */
+  /**
+   * Where that range begins on the disk; with a fingerprint a multiple of 64 KiB. Default 0. The map covers exactly
+   * [rangeStart, rangeStart + virtualSize); the layout's block 0 begins at `rangeStart`.
+   */
   rangeStart?: number | undefined;
   /** Make {@link CopyResult.fingerprint}. */
   fingerprint?: boolean | undefined;

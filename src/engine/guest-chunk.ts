@@ -3,10 +3,11 @@ import { VdconvError } from '../base/errors.ts';
 import { alignDown, alignUp } from '../base/units.ts';
 import type { DataFile } from '../map/data-file.ts';
 import { type Extent, Kind } from '../map/extents.ts';
-import type { Unit } from './chunks.ts';
+import { hasBytes, type Unit } from './chunks.ts';
 import { decodeUnit } from './codec.ts';
 import { readFully } from './descriptor.ts';
 import { cannotRead, corruptUnit, cutOff } from './failures.ts';
+import { FINGERPRINT_BLOCK, type Fingerprint } from './fingerprint.ts';
 import type { Span } from './zeros.ts';
 import type { Zlib } from './zlib.ts';
 
@@ -17,10 +18,12 @@ export interface Filling {
   chunk: number;
   /** Regions are widened to multiples of this. */
   grain: number;
+  /** Whether zeros are bytes like others (`-S 0`). */
+  zerosAreBytes: boolean;
   /** A region may end behind the end of the disk, at a multiple of this: a block to be compressed is whole. Else 1. */
   block: number;
-  /** Where the map starts: a read may begin inside a granule. */
-  floor: number;
+  /** Where the map begins on the disk; all other offsets count from there. */
+  origin: number;
 }
 
 export class GuestChunk {
@@ -41,14 +44,16 @@ export class GuestChunk {
   }
 
   async fill(unit: Unit): Promise<void> {
-    const { grain, block, floor } = this.#how;
-    const lowest = Math.max(unit.start, floor);
+    const { grain, block, zerosAreBytes } = this.#how;
     const limit = alignUp(unit.end, block);
     this.#base = unit.start;
     this.regions.length = 0;
     let filled = unit.start;
     for (const segment of unit.segments) {
-      const start = Math.max(alignDown(segment.start, grain), lowest);
+      if (!zerosAreBytes && !hasBytes(segment.kind)) {
+        continue;
+      }
+      const start = alignDown(segment.start, grain);
       const end = Math.min(alignUp(segment.start + segment.length, grain), limit);
       const last = this.regions.at(-1);
       if (last !== undefined && start <= last.end) {
@@ -63,6 +68,17 @@ export class GuestChunk {
       filled = segment.start + segment.length;
     }
     this.#zero(filled, this.regions.at(-1)?.end ?? filled);
+  }
+
+  /** Adds what the unit's bytes contribute to the disk's fingerprint. */
+  addTo(fingerprint: Fingerprint, unit: Unit): void {
+    for (const { start, end } of this.regions) {
+      for (let at = start; at < Math.min(end, unit.end); at += FINGERPRINT_BLOCK) {
+        const stop = Math.min(at + FINGERPRINT_BLOCK, unit.end);
+        const block = this.bytes.subarray(at - unit.start, stop - unit.start);
+        fingerprint.add((this.#how.origin + at) / FINGERPRINT_BLOCK, block);
+      }
+    }
   }
 
   async #readSegment(segment: Extent): Promise<void> {
@@ -101,7 +117,7 @@ export class GuestChunk {
     // What does not decode and was cut short by the end of the file is missing, not damaged.
     const corrupt = (what: string) =>
       there < segment.stored ? cutOff(source.name, offset, source.size) : corruptUnit(source.name, offset, what);
-    const got = decodeUnit(this.#how.zlib, codec, segment.start - skip, stored, out, corrupt);
+    const got = decodeUnit(this.#how.zlib, codec, this.#how.origin + segment.start - skip, stored, out, corrupt);
     if (got < skip + length) {
       throw corrupt(`the compressed data decodes to ${got} bytes of ${skip + length}`);
     }

@@ -1,25 +1,27 @@
 /** The portable engine's one loop: unit by unit, bytes in, zeros found, blocks coded and placed, bytes out. */
 import { VdconvError } from '../base/errors.ts';
-import { divCeil, isPowerOfTwo, MiB } from '../base/units.ts';
+import { isPowerOfTwo, MiB } from '../base/units.ts';
 import type { DataFile } from '../map/data-file.ts';
 import type { BlockMap } from '../map/extents.ts';
 import type { Layout } from '../map/layout.ts';
 import type { AllocationLog } from './allocation-log.ts';
 import { BlockEncoder } from './block-encoder.ts';
 import { BlockPlaces } from './block-places.ts';
-import { unitsOf } from './chunks.ts';
+import { type Cut, type Unit, unitsOf } from './chunks.ts';
 import type { CopyOptions } from './contract.ts';
 import { cancelled } from './failures.ts';
+import { FINGERPRINT_BLOCK, type Fingerprint } from './fingerprint.ts';
 import { GuestChunk } from './guest-chunk.ts';
 import { Ops } from './ops.ts';
 import type { Out } from './sinks.ts';
-import { findRuns, type Span } from './zeros.ts';
+import { blocksOf, notesZeros, placeZeros, zeroBlocksOf } from './zero-blocks.ts';
+import { findRuns, pushRun, type Span } from './zeros.ts';
 import { loadZlib } from './zlib.ts';
 
 export interface Move {
   files: readonly DataFile[];
   map: BlockMap;
-  /** The part of the virtual disk that the map covers; [0, size) but for reads. */
+  /** The part of the virtual disk that the map covers; the output begins at its start. */
   start: number;
   end: number;
   layout: Layout;
@@ -30,6 +32,7 @@ export interface Move {
   placed(): Promise<void>;
   /** One bit a block, to be set where it is stored. */
   bits?: Uint8Array | undefined;
+  fingerprint?: Fingerprint | undefined;
 }
 
 export interface Moved {
@@ -42,71 +45,109 @@ const LARGEST_CHUNK = 16 * MiB;
 const PAUSE_MS = 50;
 
 export async function move(job: Move): Promise<Moved> {
-  const { layout, out, options, bits } = job;
+  const { layout, out, options, bits, fingerprint } = job;
   const { signal, zeroGranularity = 4096 } = options;
   const { codec, blockSize } = layout;
   const chunkBytes = chunkFor(job, zeroGranularity);
   const coded = codec !== undefined || job.files.some((file) => file.codec !== undefined);
   const zlib = coded ? await loadZlib() : undefined;
   const encoder = codec && zlib && new BlockEncoder(zlib, codec, blockSize, chunkBytes);
+  const wholeBlock = encoder === undefined ? 1 : blockSize;
   const chunk = new GuestChunk({
     files: job.files,
     zlib,
     chunk: chunkBytes,
-    grain: Math.max(1, zeroGranularity, encoder === undefined ? 1 : blockSize),
-    block: encoder === undefined ? 1 : blockSize,
-    floor: job.start,
+    grain: Math.max(wholeBlock, zeroGranularity, fingerprint === undefined ? 1 : FINGERPRINT_BLOCK),
+    zerosAreBytes: zeroGranularity === 0,
+    block: wholeBlock,
+    origin: job.start,
   });
   const places = new BlockPlaces(layout, job.log);
   const ops = new Ops();
-  const cut = { start: job.start, end: job.end, chunk: chunkBytes, zeros: zeroGranularity === 0 };
+  const size = job.end - job.start;
+  const cut = {
+    start: job.start,
+    end: job.end,
+    chunk: chunkBytes,
+    give: givenOf(job),
+    zerosAreBytes: zeroGranularity === 0,
+  };
   let dataBytes = 0;
   let paused = performance.now();
   throwIfAborted(signal);
   for await (const unit of unitsOf(job.map, cut)) {
     throwIfAborted(signal);
     await chunk.fill(unit);
-    const runs: Span[] = [];
-    for (const { start, end } of chunk.regions) {
-      findRuns(chunk.bytes, start - unit.start, end - unit.start, zeroGranularity, unit.start, runs);
+    const runs = runsOf(chunk, unit, zeroGranularity);
+    const zeros = notesZeros(layout) ? zeroBlocksOf(unit, runs, blockSize) : [];
+    if (fingerprint !== undefined) {
+      chunk.addTo(fingerprint, unit);
     }
     dataBytes += lengthWithin(runs, unit.end);
+    if (bits !== undefined) {
+      const stored = runs.map((run) => blocksOf(run, blockSize));
+      markStored(bits, layout.storeAll ? [...stored, ...zeros] : stored);
+    }
     if (encoder === undefined) {
       for (const run of runs) {
+        placeZeros(places, zeros, run.start / blockSize, ops);
         places.plainRun(run, unit.start, ops);
       }
     } else {
       for (const block of encoder.encode(chunk.bytes, unit.start, runs)) {
+        placeZeros(places, zeros, block.number, ops);
         places.encodedBlock(block, unit.start, ops);
       }
     }
-    if (bits !== undefined) {
-      markStored(bits, runs, blockSize);
-    }
+    placeZeros(places, zeros, Number.POSITIVE_INFINITY, ops);
     await carryOut(ops, out, chunk.bytes, encoder?.bytes);
     await job.placed();
     if (performance.now() - paused > PAUSE_MS) {
-      options.onProgress?.(unit.end - job.start, job.end - job.start);
+      options.onProgress?.(unit.end, size);
       await new Promise((resolve) => setTimeout(resolve, 0));
       paused = performance.now();
     }
   }
   throwIfAborted(signal);
-  const hostEnd = places.finish(job.end, ops);
+  const hostEnd = places.finish(size, ops);
   await carryOut(ops, out, chunk.bytes, undefined);
-  options.onProgress?.(job.end - job.start, job.end - job.start);
+  options.onProgress?.(size, size);
   return { hostEnd, dataBytes };
 }
 
+/** Which extents matter. */
+function givenOf({ layout, options }: Move): Cut['give'] {
+  if (notesZeros(layout)) {
+    return layout.explicitZeros ? 'known' : 'all';
+  }
+  return options.zeroGranularity === 0 ? 'all' : 'bytes';
+}
+
+/** What is not zero (granularity 0: all that came). */
+function runsOf(chunk: GuestChunk, unit: Unit, granularity: number): Span[] {
+  const runs: Span[] = [];
+  if (granularity === 0) {
+    for (const { start, length } of unit.segments) {
+      pushRun(runs, start, start + length);
+    }
+    return runs;
+  }
+  for (const { start, end } of chunk.regions) {
+    findRuns(chunk.bytes, start - unit.start, end - unit.start, granularity, unit.start, runs);
+  }
+  return runs;
+}
+
 /** The unit of work, raised to the largest block that is coded as a whole, on either side. */
-function chunkFor({ files, layout, options }: Move, granularity: number): number {
+function chunkFor({ files, layout, options, fingerprint }: Move, granularity: number): number {
   const asked = options.chunkBytes ?? MiB;
   const fits = granularity === 0 || (isPowerOfTwo(granularity) && granularity >= 512 && granularity <= asked);
   if (!isPowerOfTwo(asked) || !fits) {
     throw new VdconvError('internal', 'chunk and zero granularity must be powers of two, the chunk the larger');
   }
   const units = files.map(({ codec }) => codec?.unit ?? 0);
-  const chunk = Math.max(asked, layout.codec === undefined ? 0 : layout.blockSize, ...units);
+  const whole = [layout.codec === undefined ? 0 : layout.blockSize, fingerprint === undefined ? 0 : FINGERPRINT_BLOCK];
+  const chunk = Math.max(asked, ...whole, ...units);
   if (!isPowerOfTwo(chunk) || chunk > LARGEST_CHUNK) {
     throw new VdconvError('internal', `a chunk of ${chunk} bytes`);
   }
@@ -133,10 +174,10 @@ function lengthWithin(runs: readonly Span[], end: number): number {
   return runs.reduce((sum, run) => sum + Math.min(run.end, end) - Math.min(run.start, end), 0);
 }
 
-function markStored(bits: Uint8Array, runs: readonly Span[], blockSize: number): void {
-  for (const { start, end } of runs) {
-    const behind = divCeil(end, blockSize);
-    for (let block = Math.floor(start / blockSize); block < behind; block += 1) {
+/** @param blocks spans of block numbers. */
+function markStored(bits: Uint8Array, blocks: readonly Span[]): void {
+  for (const { start, end } of blocks) {
+    for (let block = start; block < end; block += 1) {
       const i = Math.floor(block / 8);
       bits[i] = (bits[i] as number) | (1 << (block % 8));
     }

@@ -8,6 +8,7 @@ import type { BlockMap } from '../map/extents.ts';
 import type { Allocation, Layout, Piece } from '../map/layout.ts';
 import type { Addon, JobConfig, NativeJob, ReadRequest } from './addon.ts';
 import { compareSides } from './compare.ts';
+import { contentOf, keepsBits, present, wholeFingerprint } from './content.ts';
 import type { CopyJob, CopyOptions, CopyResult, Engine, Sink } from './contract.ts';
 import { Drive, failureToError } from './drive.ts';
 import { FLAT } from './flat.ts';
@@ -39,16 +40,17 @@ function descriptorFrom(fd: number | null): number | undefined {
 }
 
 async function copy(addon: Addon, job: CopyJob): Promise<CopyResult> {
-  const { sink, writer, options } = job;
+  const { sink, writer, options, rangeStart = 0 } = job;
   const native = newJob(addon, {
     ...commonConfig(addon, job.files, options),
-    mapStart: 0,
-    mapEnd: job.virtualSize,
+    mapStart: rangeStart,
+    mapEnd: rangeStart + job.virtualSize,
     layout: job.layout,
     sink: sink.kind,
     ...descriptorOf(sink),
     logging: writer !== undefined,
-    scan: sink.kind === 'scan' || (sink.kind === 'sequential' && sink.ahead !== undefined),
+    scan: keepsBits(job),
+    fingerprint: job.fingerprint === true,
   });
   try {
     return await runCopy(native, job);
@@ -64,7 +66,8 @@ function descriptorOf(sink: Sink): Pick<JobConfig, 'sinkFd'> {
   return sink.kind === 'sequential' && 'fd' in sink.to ? { sinkFd: sink.to.fd } : {};
 }
 
-async function runCopy(native: NativeJob, { files, map, virtualSize, layout, sink, writer, options }: CopyJob) {
+async function runCopy(native: NativeJob, job: CopyJob): Promise<CopyResult> {
+  const { files, map, virtualSize, layout, sink, writer, options } = job;
   const sequential = sink.kind === 'sequential' ? sink : undefined;
   const ahead = sequential?.ahead;
   const name = sink.kind === 'scan' ? '' : sink.name;
@@ -88,8 +91,9 @@ async function runCopy(native: NativeJob, { files, map, virtualSize, layout, sin
     }
     return started;
   };
-  return drive.run(options, virtualSize, helpers, async ({ hostEnd, dataBytes, stored }, check) => {
-    const rest = writer?.finish(hostEnd) ?? { pieces: [], size: ahead?.size ?? hostEnd };
+  return drive.run(options, virtualSize, helpers, async ({ hostEnd, dataBytes, stored, ...ran }, check) => {
+    const fingerprint = wholeFingerprint(job, ran.fingerprint);
+    const rest = writer?.finish(hostEnd, contentOf(job, fingerprint)) ?? { pieces: [], size: ahead?.size ?? hostEnd };
     // A stream's front is out already.
     put(sequential === undefined ? rest.pieces : rest.pieces.filter((p) => p.offset >= layout.dataStart));
     if (sequential !== undefined) {
@@ -97,7 +101,7 @@ async function runCopy(native: NativeJob, { files, map, virtualSize, layout, sin
       native.bytesComplete();
       await delivered;
     }
-    return { hostEnd, size: rest.size, dataBytes, ...(stored === undefined ? {} : { stored }) };
+    return { hostEnd, size: rest.size, dataBytes, ...present({ stored, fingerprint }) };
   });
 }
 
@@ -116,6 +120,7 @@ async function read(
     sink: 'memory',
     logging: false,
     scan: false,
+    fingerprint: false,
   });
   const helpers = (cancel: (why: unknown) => void) => [pushMap(native, map), serveReads(native, files, cancel)];
   try {

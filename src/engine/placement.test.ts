@@ -10,7 +10,7 @@ import { portableEngine } from './portable.ts';
 interface Vector {
   why: string;
   layout: Layout;
-  /** Block and stored length; 0 is plain. */
+  /** Block and stored length; 0 is plain, -1 zeros. */
   blocks: [block: number, stored: number][];
   expect: unknown[];
   hostEnd: number;
@@ -27,6 +27,8 @@ function show({ count, kind, index, blocks, offset, stored }: Allocation): unkno
         return ['plain', index[i], blocks[i], offset[i]];
       case Placed.compressed:
         return ['compressed', index[i], offset[i], stored[i]];
+      case Placed.zero:
+        return ['zero', index[i], blocks[i]];
       default:
         return [kind[i] === Placed.table ? 'table' : 'side', index[i], offset[i]];
     }
@@ -34,7 +36,7 @@ function show({ count, kind, index, blocks, offset, stored }: Allocation): unkno
 }
 
 it('finds the vectors', () => {
-  expect(vectors.length).toBeGreaterThanOrEqual(12);
+  expect(vectors.length).toBeGreaterThanOrEqual(13);
 });
 
 it.each(vectors)('%s', (_name, { layout, blocks, expect: wanted, hostEnd, why }) => {
@@ -42,7 +44,11 @@ it.each(vectors)('%s', (_name, { layout, blocks, expect: wanted, hostEnd, why })
   const log = new AllocationLog();
   const placer = new Placer(layout, log);
   for (const [block, stored] of blocks) {
-    stored === 0 ? placer.plain(block) : placer.compressed(block, stored);
+    if (stored < 0) {
+      placer.zeros(block, block + 1);
+    } else {
+      stored === 0 ? placer.plain(block) : placer.compressed(block, stored);
+    }
   }
   expect(placer.finish(), why).toBe(hostEnd);
   expect(show(log.take()), why).toEqual(wanted);

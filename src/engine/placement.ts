@@ -56,6 +56,17 @@ export class Placer {
     return offset;
   }
 
+  /** Notes blocks [first, end) as zeros: they take no place, but their tables do. */
+  zeros(first: number, end: number): void {
+    const { tables } = this.#layout;
+    for (let at = first; at < end; ) {
+      this.#beginGroup(at);
+      const stop = tables === undefined ? end : Math.min(end, at - (at % tables.blocks) + tables.blocks);
+      this.#log.pushZeros(at, stop - at);
+      at = stop;
+    }
+  }
+
   /** Places what is due after the last block. Returns the end of everything placed. */
   finish(): number {
     this.#endGroup();

@@ -7,8 +7,10 @@ import type { Allocation, Layout, Piece } from '../map/layout.ts';
 import { AllocationLog } from './allocation-log.ts';
 import { checkLayout } from './check-layout.ts';
 import { compareSides } from './compare.ts';
+import { contentOf, keepsBits, present, wholeFingerprint } from './content.ts';
 import type { CopyJob, CopyResult, Engine, Sink } from './contract.ts';
 import { sourceChanged } from './failures.ts';
+import { Fingerprint } from './fingerprint.ts';
 import { FLAT } from './flat.ts';
 import { move } from './move.ts';
 import { Placer } from './placement.ts';
@@ -31,7 +33,7 @@ export function portableEngine(): Engine {
 }
 
 async function copy(job: CopyJob): Promise<CopyResult> {
-  const { files, map, virtualSize, layout, sink, writer, options } = job;
+  const { files, map, virtualSize, layout, sink, writer, options, rangeStart = 0 } = job;
   checkLayout(layout);
   const log = new AllocationLog();
   const ahead = sink.kind === 'sequential' ? sink.ahead : undefined;
@@ -68,21 +70,23 @@ async function copy(job: CopyJob): Promise<CopyResult> {
     await put(sink.front);
     await stream?.writeUpTo(layout.dataStart);
   }
-  const scanning = sink.kind === 'scan' || ahead !== undefined;
-  const bits = scanning ? new Uint8Array(divCeil(virtualSize, layout.blockSize * 8)) : undefined;
+  const bits = keepsBits(job) ? new Uint8Array(divCeil(virtualSize, layout.blockSize * 8)) : undefined;
   const placed = async (): Promise<void> => {
     if (writer === undefined || log.count >= ENTRIES) {
       await drain();
     }
   };
+  const sum = job.fingerprint ? new Fingerprint() : undefined;
   const { hostEnd, dataBytes } = await move({
-    ...{ files, map, start: 0, end: virtualSize, layout, out, options, log, placed, bits },
+    ...{ files, map, start: rangeStart, end: rangeStart + virtualSize, layout, out, options, log, placed },
+    ...{ bits, fingerprint: sum },
   });
+  const fingerprint = wholeFingerprint(job, sum?.bytes());
   await drain();
   for (let step = await foreseen?.next(); step !== undefined && !step.done; step = await foreseen?.next()) {
     await put(step.value);
   }
-  const rest = writer?.finish(hostEnd) ?? { pieces: [], size: ahead?.size ?? hostEnd };
+  const rest = writer?.finish(hostEnd, contentOf(job, fingerprint)) ?? { pieces: [], size: ahead?.size ?? hostEnd };
   // A stream's front is out already.
   await put(stream === undefined ? rest.pieces : rest.pieces.filter(({ offset }) => offset >= layout.dataStart));
   if (ahead !== undefined && stream?.hasPassed(rest.size)) {
@@ -90,7 +94,7 @@ async function copy(job: CopyJob): Promise<CopyResult> {
     throw sourceChanged(files[0]?.source.name);
   }
   await stream?.writeUpTo(rest.size);
-  return { hostEnd, size: rest.size, dataBytes, ...(bits === undefined ? {} : { stored: bits }) };
+  return { hostEnd, size: rest.size, dataBytes, ...present({ stored: bits, fingerprint }) };
 }
 
 function outputOf(sink: Sink, more: (offset: number) => Promise<void>): Out {
@@ -107,7 +111,7 @@ function outputOf(sink: Sink, more: (offset: number) => Promise<void>): Out {
 async function read(files: readonly DataFile[], map: BlockMap, offset: number, length: number): Promise<Uint8Array> {
   const memory = new Uint8Array(length);
   const log = new AllocationLog();
-  const out = memoryOut(offset, memory);
+  const out = memoryOut(memory);
   const job = { files, map, start: offset, end: offset + length, layout: FLAT, out, options: {}, log };
   await move({ ...job, placed: async () => {} });
   return memory;

@@ -26,9 +26,8 @@ export function fileOut(fd: number, name: string): Out {
   return { put, async table() {}, piece: ({ offset, bytes }) => put(offset, bytes) };
 }
 
-/** Guest bytes from `origin` on. */
-export function memoryOut(origin: number, memory: Uint8Array): Out {
-  return { ...nowhere, put: async (offset, bytes) => memory.set(bytes, offset - origin) };
+export function memoryOut(memory: Uint8Array): Out {
+  return { ...nowhere, put: async (offset, bytes) => memory.set(bytes, offset) };
 }
 
 /** Zeros for the gaps of a stream. */

@@ -31,7 +31,3 @@ it('merges pieces that touch, and moves them by the base', () => {
     [8192 + 2560, 8192 + 2570],
   ]);
 });
-
-it('takes everything for data where zeros are stored', () => {
-  expect(runsOf(new Uint8Array(100), 0, 0)).toEqual([[0, 100]]);
-});

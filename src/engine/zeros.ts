@@ -8,25 +8,29 @@ export interface Span {
 
 /**
  * Appends to `runs` the parts of bytes [from, to) that are not zero, moved by `base`, looking at pieces of `granularity`
- * bytes (0: everything is a run), counted from `from`. `bytes` begins its buffer.
+ * bytes, counted from `from`. `bytes` begins its buffer.
  */
 export function findRuns(bytes: Uint8Array, from: number, to: number, granularity: number, base: number, runs: Span[]) {
   const words = new Int32Array(bytes.buffer, 0, Math.floor(bytes.length / 4));
-  const piece = granularity === 0 ? to - from : granularity;
-  for (let at = from; at < to; at += piece) {
-    const end = Math.min(at + piece, to);
-    if (granularity === 0 || !isZero(bytes, words, at, end)) {
-      const last = runs.at(-1);
-      if (last !== undefined && last.end === base + at) {
-        last.end = base + end;
-      } else {
-        runs.push({ start: base + at, end: base + end });
-      }
+  for (let at = from; at < to; at += granularity) {
+    const end = Math.min(at + granularity, to);
+    if (!isZero(bytes, words, at, end)) {
+      pushRun(runs, base + at, base + end);
     }
   }
 }
 
-/** Sixteen bytes a step where `from` lies on a word (only a read of a part of a disk begins elsewhere), then bytes. */
+/** Appends [start, end), or lengthens the last run where it goes on there. */
+export function pushRun(runs: Span[], start: number, end: number): void {
+  const last = runs.at(-1);
+  if (last !== undefined && last.end === start) {
+    last.end = end;
+  } else {
+    runs.push({ start, end });
+  }
+}
+
+/** Sixteen bytes a step where `from` lies on a word, then bytes. */
 function isZero(bytes: Uint8Array, words: Int32Array, from: number, to: number): boolean {
   let at = from;
   if (from % 4 === 0) {

@@ -27,7 +27,8 @@ export interface Layout {
   codec?: TargetCodec;
   /**
    * The output is a layer: the map says `unallocated` for whole blocks that the layer below has as they are, and every
-   * other block that is all zero is placed as {@link Placed.zero}.
+   * other block that is all zero is placed as {@link Placed.zero}. A block of which the map says anything else in any
+   * part is stored whole, with zeros where it says `unallocated`.
    */
   explicitZeros?: boolean;
   /** Every block is placed, also where it is zero; zeros are not written all the same. */

@@ -4,7 +4,6 @@ import { isPowerOfTwo, MiB } from '../base/units.ts';
 import type { CopyJob, CopyOptions, CopyResult, Engine } from '../engine/contract.ts';
 import type { PlanFile, WritePlan } from '../formats/format.ts';
 import { differing } from '../map/differing.ts';
-import { shift } from '../map/shift.ts';
 import type { Chain } from './chain.ts';
 import { Pace } from './pace.ts';
 import type { ConvertOptions } from './types.ts';
@@ -40,7 +39,7 @@ export function copyJob(
   const { start, end } = file.range ?? { start: 0, end: plan.virtualSize };
   // A target's unit may force the disk to grow.
   const whole = chain.padded(start, end);
-  const map = shift(differs === undefined ? whole : differing(whole, differs, file.layout.blockSize), start);
+  const map = differs === undefined ? whole : differing(whole, differs, file.layout.blockSize);
   return {
     files: chain.dataFiles,
     map: paceOf(options)?.map(map) ?? map,

@@ -25,6 +25,8 @@ pub struct JsLayout {
     pub tables: Option<JsTables>,
     pub side: Option<JsSide>,
     pub codec: Option<JsTargetCodec>,
+    pub explicit_zeros: Option<bool>,
+    pub store_all: Option<bool>,
 }
 
 #[napi(object)]
@@ -81,6 +83,7 @@ pub struct JobConfig {
     pub logging: bool,
     /// Note which blocks are stored.
     pub scan: bool,
+    pub fingerprint: bool,
     pub threads: u32,
     pub chunk_bytes: f64,
     pub zero_granularity: f64,
@@ -207,6 +210,8 @@ impl JsLayout {
             tables: self.tables.map(tables).transpose()?,
             side: self.side.map(side).transpose()?,
             codec: self.codec.map(target).transpose()?,
+            explicit_zeros: self.explicit_zeros.unwrap_or(false),
+            store_all: self.store_all.unwrap_or(false),
         })
     }
 }
@@ -227,7 +232,7 @@ impl JobConfig {
             "scan" => Sink::None,
             "memory" => {
                 let length = map_end.saturating_sub(map_start) as usize;
-                Sink::Memory { origin: map_start, bytes: Mutex::new(vec![0; length]) }
+                Sink::Memory(Mutex::new(vec![0; length]))
             }
             other => return Err(Error::from_reason(format!("sink {other}"))),
         };
@@ -256,6 +261,7 @@ impl JobConfig {
             map_end,
             layout: self.layout.into_core()?,
             scan: self.scan,
+            fingerprint: self.fingerprint,
             sink,
             logging: self.logging,
             threads: self.threads as usize,

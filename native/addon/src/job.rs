@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
+use vdconv_core::fingerprint;
 use vdconv_core::ring::Ring;
 use vdconv_core::sink::{Sink, Taken};
 use vdconv_core::{Extent, Job, Kind};
@@ -17,6 +18,7 @@ pub struct RunResult {
     pub host_end: f64,
     pub data_bytes: f64,
     pub stored: Option<Uint8Array>,
+    pub fingerprint: Option<Uint8Array>,
 }
 
 #[napi(object)]
@@ -73,7 +75,7 @@ where
 }
 
 fn failed(failure: Failure) -> RunResult {
-    RunResult { failure: Some(failure), host_end: 0.0, data_bytes: 0.0, stored: None }
+    RunResult { failure: Some(failure), host_end: 0.0, data_bytes: 0.0, stored: None, fingerprint: None }
 }
 
 #[napi]
@@ -97,6 +99,7 @@ impl CopyJob {
                 host_end: o.host_end as f64,
                 data_bytes: o.data_bytes as f64,
                 stored: o.stored.map(Uint8Array::from),
+                fingerprint: o.fingerprint.map(|sum| fingerprint::bytes(sum).into()),
             },
             Err(e) => failed(e.into()),
         })

@@ -4,6 +4,7 @@ use crate::codec::Decoder;
 use crate::dispenser::Unit;
 use crate::error::{Error, ErrorKind, Result};
 use crate::extent::{Extent, Kind};
+use crate::fingerprint::{self, Sum};
 use crate::shared::Shared;
 use crate::zero;
 
@@ -11,10 +12,12 @@ use crate::zero;
 pub struct GuestChunk {
     /// Bytes outside `regions` are stale.
     pub bytes: Vec<u8>,
-    /// Parts that hold bytes, widened to whole granules (and blocks, to be compressed) with zeros. Guest offsets.
+    /// Parts that hold bytes, widened with zeros to whole granules, and to blocks that are taken as a whole.
     regions: Vec<(u64, u64)>,
-    /// Parts of the regions that are not zero. Guest offsets.
+    /// Parts of the regions that are not zero.
     pub runs: Vec<(u64, u64)>,
+    /// Blocks without data of which the layout wants to know. Block numbers, [first, end).
+    pub zero_blocks: Vec<(u64, u64)>,
     decoder: Decoder,
     /// Stored bytes of one compressed unit, and one decoded unit that is only partly wanted.
     stored: Vec<u8>,
@@ -29,6 +32,7 @@ impl GuestChunk {
             bytes: vec![0; size as usize],
             regions: Vec::new(),
             runs: Vec::new(),
+            zero_blocks: Vec::new(),
             decoder: Decoder::default(),
             stored: Vec::new(),
             unit: Vec::new(),
@@ -39,18 +43,19 @@ impl GuestChunk {
     /// Brings the unit's bytes into the chunk.
     pub fn fill(&mut self, job: &Shared, unit: &Unit, segments: &[Extent]) -> Result<()> {
         let block = if job.layout.codec.is_some() { job.layout.block_size } else { 1 };
-        let grain = block.max(job.granularity);
+        let grain = block.max(job.granularity).max(job.fingerprint.as_ref().map_or(1, |_| fingerprint::BLOCK as u64));
         // A block to be compressed goes on with zeros behind the end of the disk; plain bytes end there.
         let limit = unit.end.next_multiple_of(block);
-        // A read may begin inside a granule.
-        let floor = unit.start.max(job.map_start);
         self.regions.clear();
         let mut filled = unit.start;
         for segment in segments {
             if job.stopped() {
                 return Err(Error::aborted());
             }
-            let start = (segment.start - segment.start % grain).max(floor);
+            if !segment.kind.has_bytes() && job.granularity > 0 {
+                continue;
+            }
+            let start = segment.start - segment.start % grain;
             let end = segment.end().next_multiple_of(grain).min(limit);
             match self.regions.last_mut() {
                 Some(last) if start <= last.1 => {
@@ -96,7 +101,7 @@ impl GuestChunk {
         if segment.skip + segment.length > codec.unit || segment.stored > 4 * codec.unit + 4096 {
             return Err(Error::internal("a compressed extent larger than its unit"));
         }
-        let Some(start) = segment.start.checked_sub(segment.skip) else {
+        let Some(start) = (job.origin + segment.start).checked_sub(segment.skip) else {
             return Err(Error::internal("a compressed unit begins before the disk"));
         };
         if let Some((file, offset, unit_start, n)) = self.in_unit
@@ -133,12 +138,48 @@ impl GuestChunk {
         Ok(())
     }
 
-    /// Finds what is not zero, and returns how many guest bytes that is.
-    pub fn find_runs(&mut self, unit: &Unit, granularity: u64) -> u64 {
-        self.runs.clear();
+    /// What the unit's bytes contribute to the fingerprint.
+    pub fn fingerprint(&self, unit: &Unit, origin: u64) -> Sum {
+        let mut sum = Sum::default();
         for &(start, end) in &self.regions {
-            let bytes = &self.bytes[(start - unit.start) as usize..(end - unit.start) as usize];
-            zero::data_runs(bytes, start, granularity, &mut self.runs);
+            let bytes = &self.bytes[(start - unit.start) as usize..(end.min(unit.end) - unit.start) as usize];
+            let first = (origin + start) / fingerprint::BLOCK as u64;
+            for (block, index) in bytes.chunks(fingerprint::BLOCK).zip(first..) {
+                fingerprint::add(&mut sum, index, block);
+            }
+        }
+        sum
+    }
+
+    /// Finds the blocks of the segments that no run touches.
+    pub fn find_zero_blocks(&mut self, segments: &[Extent], size: u64) {
+        self.zero_blocks.clear();
+        let mut runs = self.runs.iter().map(|run| (run.0 / size, run.1.div_ceil(size))).peekable();
+        let mut at = 0;
+        for segment in segments {
+            at = at.max(segment.start / size);
+            let end = segment.end().div_ceil(size);
+            while at < end {
+                while runs.next_if(|run| run.1 <= at).is_some() {}
+                let (from, to) = runs.peek().map_or((end, end), |run| (run.0.min(end), run.1));
+                if at < from {
+                    zero::push_run(at, from, &mut self.zero_blocks);
+                }
+                at = at.max(from).max(to.min(end));
+            }
+        }
+    }
+
+    /// Finds what is not zero (granularity 0: all that came), and returns how many guest bytes that is.
+    pub fn find_runs(&mut self, unit: &Unit, segments: &[Extent], granularity: u64) -> u64 {
+        self.runs.clear();
+        if granularity == 0 {
+            segments.iter().for_each(|s| zero::push_run(s.start, s.end(), &mut self.runs));
+        } else {
+            for &(start, end) in &self.regions {
+                let bytes = &self.bytes[(start - unit.start) as usize..(end - unit.start) as usize];
+                zero::data_runs(bytes, start, granularity, &mut self.runs);
+            }
         }
         self.runs.iter().map(|(start, end)| end.min(&unit.end) - start.min(&unit.end)).sum()
     }

@@ -10,7 +10,8 @@ use crate::source::Source;
 pub struct Config {
     pub sources: Vec<Source>,
     pub ring: Arc<Ring>,
-    /// The part of the virtual disk that the map covers; [0, size) but for reads.
+    /// The part of the virtual disk that the map covers, in bytes of the disk. The output, and with it every block number,
+    /// begins at `map_start`.
     pub map_start: u64,
     pub map_end: u64,
     pub layout: Layout,
@@ -19,6 +20,8 @@ pub struct Config {
     pub logging: bool,
     /// Whether to note which blocks are stored.
     pub scan: bool,
+    /// Whether to work out the disk's fingerprint.
+    pub fingerprint: bool,
     pub threads: usize,
     /// Power of two. Raised to the largest block that is coded as a whole, on either side.
     pub chunk: u64,

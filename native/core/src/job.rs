@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::fingerprint::Sum;
 use crate::layout::Packing;
 use crate::ops::Ops;
 use crate::shared::Shared;
@@ -18,6 +19,7 @@ pub struct Outcome {
     pub data_bytes: u64,
     /// One bit a block, least significant first.
     pub stored: Option<Vec<u8>>,
+    pub fingerprint: Option<Sum>,
 }
 
 pub struct Job {
@@ -55,6 +57,7 @@ impl Job {
             host_end,
             data_bytes: shared.data_bytes.load(Ordering::Relaxed),
             stored: shared.stored.as_ref().map(|s| std::mem::take(&mut *lock(s))),
+            fingerprint: shared.fingerprint.as_ref().map(|sum| *lock(sum)),
         })
     }
 
@@ -70,7 +73,7 @@ impl Job {
     /// The bytes that a memory sink collected; empty for other sinks and the second time.
     pub fn take_memory(&self) -> Vec<u8> {
         match &self.shared.sink {
-            Sink::Memory { bytes, .. } => std::mem::take(&mut *lock(bytes)),
+            Sink::Memory(bytes) => std::mem::take(&mut *lock(bytes)),
             _ => Vec::new(),
         }
     }
@@ -97,7 +100,7 @@ fn finish(shared: &Shared) -> Result<u64> {
     }
     let mut ops = Ops::default();
     let host_end = match shared.layout.packing {
-        Packing::Flat => shared.layout.data_start + shared.map_end,
+        Packing::Flat => shared.layout.data_start + shared.size,
         Packing::Blocks => shared.sequencer.finish(&mut ops)?,
     };
     shared.sink.write(&ops, &[], &[], || shared.sequencer.flush())?;

@@ -21,6 +21,8 @@ pub struct Layout {
     pub tables: Option<TableGroup>,
     pub side: Option<SideTable>,
     pub codec: Option<TargetCodec>,
+    pub explicit_zeros: bool,
+    pub store_all: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -96,6 +98,8 @@ impl Layout {
             tables: None,
             side: None,
             codec: None,
+            explicit_zeros: false,
+            store_all: false,
         }
     }
 
@@ -117,6 +121,12 @@ impl Layout {
             && (s.every == 0 || s.bytes == 0 || s.bytes >= s.every)
         {
             return wrong("a side table must be smaller than the range it covers");
+        }
+        if self.explicit_zeros && self.packing == Packing::Flat {
+            return wrong("a flat layout cannot tell zeros from nothing");
+        }
+        if self.store_all && (self.explicit_zeros || self.codec.is_some()) {
+            return wrong("a layout that stores all blocks neither says which are zero nor compresses");
         }
         if let Some(c) = &self.codec {
             if !c.packing.is_power_of_two() || c.packing > 4096 {
@@ -140,6 +150,11 @@ impl Layout {
             }
         }
         Ok(())
+    }
+
+    /// Whether blocks without data matter too.
+    pub fn notes_zeros(&self) -> bool {
+        self.packing == Packing::Blocks && (self.explicit_zeros || self.store_all)
     }
 
     /// From one plain block to the next in a row of them.

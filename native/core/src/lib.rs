@@ -12,6 +12,7 @@ pub mod config;
 pub mod dispenser;
 pub mod error;
 pub mod extent;
+pub mod fingerprint;
 pub mod holes;
 pub mod job;
 pub mod layout;

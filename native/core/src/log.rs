@@ -4,6 +4,7 @@ pub const PLAIN: u8 = 0;
 pub const COMPRESSED: u8 = 1;
 pub const TABLE: u8 = 2;
 pub const SIDE: u8 = 3;
+pub const ZERO: u8 = 4;
 
 /// Columns of equal length. Offsets are doubles because JavaScript takes them so; the engine keeps them below 2^53.
 #[derive(Default, Debug, Clone, PartialEq)]
@@ -44,5 +45,20 @@ impl Log {
             }
         }
         self.push(PLAIN, block, offset, 0);
+    }
+
+    /// `count` blocks of zeros, which have no place; continues the entry before.
+    pub fn push_zeros(&mut self, block: u64, count: u64) {
+        if let Some(last) = self.kind.len().checked_sub(1)
+            && self.kind[last] == ZERO
+            && self.index[last] + self.blocks[last] == block as f64
+        {
+            self.blocks[last] += count as f64;
+            return;
+        }
+        self.push(ZERO, block, 0, 0);
+        if let Some(blocks) = self.blocks.last_mut() {
+            *blocks = count as f64;
+        }
     }
 }

@@ -44,16 +44,7 @@ impl Placer {
 
     /// The host offset of `block`'s bytes (after a prefix, before a framing). Blocks come in ascending order, once each.
     pub fn place(&mut self, block: u64, stored: Stored, log: &mut Log) -> Result<u64> {
-        if let Some(tables) = self.layout.tables {
-            let group = block / tables.blocks;
-            if self.group != Some(group) {
-                self.end_group(log)?;
-                self.group = Some(group);
-                if tables.place == TablePlace::Before {
-                    self.table(group, log)?;
-                }
-            }
-        }
+        self.begin_group(block, log)?;
         match stored {
             Stored::Plain => {
                 let prefix = self.layout.prefix_bytes;
@@ -71,6 +62,18 @@ impl Placer {
                 Ok(offset)
             }
         }
+    }
+
+    /// Notes blocks [first, end) as zeros: they take no place, but their tables do.
+    pub fn zeros(&mut self, first: u64, end: u64, log: &mut Log) -> Result<()> {
+        let mut at = first;
+        while at < end {
+            self.begin_group(at, log)?;
+            let stop = self.layout.tables.map_or(end, |t| end.min(at - at % t.blocks + t.blocks));
+            log.push_zeros(at, stop - at);
+            at = stop;
+        }
+        Ok(())
     }
 
     /// Places what is due after the last block. Returns the end of everything placed.
@@ -108,6 +111,21 @@ impl Placer {
         self.blob_end = self.frontier;
         self.shared_by = 1;
         Ok(start)
+    }
+
+    fn begin_group(&mut self, block: u64, log: &mut Log) -> Result<()> {
+        let Some(tables) = self.layout.tables else {
+            return Ok(());
+        };
+        let group = block / tables.blocks;
+        if self.group != Some(group) {
+            self.end_group(log)?;
+            self.group = Some(group);
+            if tables.place == TablePlace::Before {
+                self.table(group, log)?;
+            }
+        }
+        Ok(())
     }
 
     fn end_group(&mut self, log: &mut Log) -> Result<()> {

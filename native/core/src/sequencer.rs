@@ -29,6 +29,8 @@ pub struct State {
     logging: bool,
     /// The block that was placed last: later units of a block larger than a chunk write inside it.
     current: Option<(u64, u64)>,
+    /// The last block that had no data so far: a later unit of it may have some (`explicit_zeros`).
+    zero: Option<u64>,
     layout: Layout,
     /// A sequential sink waits for a table: the writer gets what there is.
     flush: bool,
@@ -44,6 +46,7 @@ impl Sequencer {
             log: Log::default(),
             logging,
             current: None,
+            zero: None,
             layout: layout.clone(),
             flush: false,
             finished: false,
@@ -90,7 +93,9 @@ impl Sequencer {
 
     /// After the last unit: places what is due at the end. Returns the end of everything placed.
     pub fn finish(&self, ops: &mut Ops) -> Result<u64> {
-        lock(&self.state).placing(ops, |placer, log| placer.finish(log))
+        let mut state = lock(&self.state);
+        state.settle_zero(None, ops)?;
+        state.placing(ops, |placer, log| placer.finish(log))
     }
 
     /// No more entries will come.
@@ -143,13 +148,35 @@ impl State {
         {
             return Ok((offset, false));
         }
+        self.settle_zero(Some(block), ops)?;
         let offset = self.placing(ops, |placer, log| placer.place(block, Stored::Plain, log))?;
         self.current = Some((block, offset));
         Ok((offset, true))
     }
 
     pub fn compressed_block(&mut self, block: u64, length: u32, ops: &mut Ops) -> Result<u64> {
+        self.settle_zero(Some(block), ops)?;
         self.placing(ops, |placer, log| placer.place(block, Stored::Compressed(length), log))
+    }
+
+    /// Blocks [first, end) have no data in this unit.
+    pub fn zero_blocks(&mut self, first: u64, end: u64, ops: &mut Ops) -> Result<()> {
+        let placed = self.current.is_some_and(|(block, _)| block == first);
+        let first = first + u64::from(placed);
+        self.settle_zero(Some(first), ops)?;
+        if first < end {
+            self.placing(ops, |placer, log| placer.zeros(first, end - 1, log))?;
+            self.zero = Some(end - 1);
+        }
+        Ok(())
+    }
+
+    /// Notes the block that was left open, unless it is the one that comes next.
+    fn settle_zero(&mut self, next: Option<u64>, ops: &mut Ops) -> Result<()> {
+        match self.zero.take() {
+            Some(block) if next != Some(block) => self.placing(ops, |placer, log| placer.zeros(block, block + 1, log)),
+            _ => Ok(()),
+        }
     }
 
     /// Runs the placer, and reserves in `ops` the places of the tables that it gave out.

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::config::Config;
-use crate::dispenser::Dispenser;
+use crate::dispenser::{Dispenser, Give};
 use crate::error::{Error, Result};
+use crate::fingerprint::{self, Sum};
 use crate::layout::{Layout, TablePlace};
 use crate::ring::Ring;
 use crate::sequencer::Sequencer;
@@ -23,11 +24,13 @@ pub struct Shared {
     pub chunk: u64,
     pub granularity: u64,
     sources: Vec<Source>,
-    pub map_start: u64,
-    pub map_end: u64,
+    /// Where the map begins on the disk, and the bytes that it covers: all other offsets count from there.
+    pub origin: u64,
+    pub size: u64,
     jitter_micros: u64,
     /// One bit a block, of a scan.
     pub stored: Option<Mutex<Vec<u8>>>,
+    pub fingerprint: Option<Mutex<Sum>>,
     stopped: AtomicBool,
     /// Guest offset up to which the map was placed, and guest bytes that were not zero.
     pub done: AtomicU64,
@@ -54,14 +57,25 @@ impl Shared {
         }
         let coded = config.sources.iter().filter_map(|s| s.codec).map(|c| c.unit);
         let coded = coded.chain(config.layout.codec.map(|_| config.layout.block_size));
-        let chunk = coded.fold(config.chunk, u64::max);
+        let whole = coded.chain(config.fingerprint.then_some(fingerprint::BLOCK as u64));
+        let chunk = whole.fold(config.chunk, u64::max);
         if !chunk.is_power_of_two() || chunk > LARGEST_CHUNK {
             return Err(Error::internal(format!("a chunk of {chunk} bytes")));
         }
-        let blocks = config.map_end.div_ceil(config.layout.block_size);
+        if config.fingerprint && !config.map_start.is_multiple_of(fingerprint::BLOCK as u64) {
+            return Err(Error::internal(format!("a fingerprint of a part that begins at {}", config.map_start)));
+        }
+        let give = match &config.layout {
+            l if l.store_all && l.notes_zeros() => Give::All,
+            l if l.explicit_zeros => Give::Known,
+            _ if g == 0 => Give::All,
+            _ => Give::Bytes,
+        };
+        let size = config.map_end - config.map_start;
+        let blocks = size.div_ceil(config.layout.block_size);
         let stored = config.scan.then(|| Mutex::new(vec![0; blocks.div_ceil(8) as usize]));
         Ok(Self {
-            dispenser: Dispenser::new(config.map_start, config.map_end, chunk, g == 0),
+            dispenser: Dispenser::new(config.map_start, config.map_end, chunk, give, g == 0),
             sequencer: Sequencer::new(&config.layout, config.logging),
             ring: config.ring,
             layout: config.layout,
@@ -69,10 +83,11 @@ impl Shared {
             chunk,
             granularity: g,
             sources: config.sources,
-            map_start: config.map_start,
-            map_end: config.map_end,
+            origin: config.map_start,
+            size,
             jitter_micros: config.jitter_micros,
             stored,
+            fingerprint: config.fingerprint.then(Mutex::default),
             stopped: AtomicBool::new(false),
             done: AtomicU64::new(0),
             data_bytes: AtomicU64::new(0),
@@ -107,16 +122,24 @@ impl Shared {
         self.data_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Notes the blocks that have data, for a scan.
-    pub fn mark_stored(&self, runs: &[(u64, u64)]) {
+    /// Notes the blocks that are stored: those that have data, or all that came.
+    pub fn mark_stored(&self, runs: &[(u64, u64)], zero_blocks: &[(u64, u64)]) {
         let Some(bits) = &self.stored else {
             return;
         };
+        let size = self.layout.block_size;
+        let zeros = if self.layout.store_all { zero_blocks } else { &[] };
         let mut bits = lock(bits);
-        for &(start, end) in runs {
-            for block in start / self.layout.block_size..end.div_ceil(self.layout.block_size) {
+        for (first, end) in runs.iter().map(|r| (r.0 / size, r.1.div_ceil(size))).chain(zeros.iter().copied()) {
+            for block in first..end {
                 bits[(block / 8) as usize] |= 1 << (block % 8);
             }
+        }
+    }
+
+    pub fn add_fingerprint(&self, part: Sum) {
+        if let Some(sum) = &self.fingerprint {
+            fingerprint::merge(&mut lock(sum), part);
         }
     }
 

@@ -17,11 +17,7 @@ mod stream;
 pub enum Sink {
     File(FileSink),
     Stream(StreamSink),
-    /// Guest bytes from `origin` on.
-    Memory {
-        origin: u64,
-        bytes: Mutex<Vec<u8>>,
-    },
+    Memory(Mutex<Vec<u8>>),
     None,
 }
 
@@ -51,8 +47,8 @@ impl Sink {
         match self {
             Self::File(f) => f.write(offset, bytes),
             Self::Stream(s) => s.write(offset, bytes),
-            Self::Memory { origin, bytes: memory } => {
-                let at = (offset - origin) as usize;
+            Self::Memory(memory) => {
+                let at = offset as usize;
                 lock(memory)[at..at + bytes.len()].copy_from_slice(bytes);
                 Ok(())
             }
@@ -70,7 +66,7 @@ impl Sink {
             }
             // A measurement: the writer is asked, nothing is kept.
             Self::None => Ok(()),
-            Self::Memory { .. } => Err(Error::internal("this sink takes no metadata")),
+            Self::Memory(_) => Err(Error::internal("this sink takes no metadata")),
         }
     }
 

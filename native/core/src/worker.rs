@@ -43,7 +43,13 @@ impl<'a> Worker<'a> {
         let mut segments = Vec::new();
         while let Some(unit) = self.job.dispenser.next(&mut segments)? {
             self.chunk.fill(self.job, &unit, &segments)?;
-            self.job.count_data(self.chunk.find_runs(&unit, self.job.granularity));
+            self.job.count_data(self.chunk.find_runs(&unit, &segments, self.job.granularity));
+            if self.job.layout.notes_zeros() {
+                self.chunk.find_zero_blocks(&segments, self.job.layout.block_size);
+            }
+            if self.job.fingerprint.is_some() {
+                self.job.add_fingerprint(self.chunk.fingerprint(&unit, self.job.origin));
+            }
             if self.encoder.is_some() {
                 self.encode(&unit)?;
             }
@@ -82,10 +88,12 @@ impl<'a> Worker<'a> {
     fn place_and_write(&mut self, unit: &Unit) -> Result<()> {
         self.ops.list.clear();
         let mut turn = self.job.sequencer.wait_turn(unit.ticket)?;
-        self.job.mark_stored(&self.chunk.runs);
+        self.job.mark_stored(&self.chunk.runs, &self.chunk.zero_blocks);
+        let size = self.job.layout.block_size;
+        let mut zeros = self.chunk.zero_blocks.as_slice();
         if self.encoder.is_some() {
-            let size = self.job.layout.block_size;
             for block in &self.blocks {
+                place_zeros(&self.job.layout, &mut turn, &mut self.ops, &mut zeros, block.number)?;
                 let (offset, length, from) = match block.stored {
                     Some(n) => {
                         // The padding belongs to the write, so that neighbours merge and a stream has no gap.
@@ -101,9 +109,11 @@ impl<'a> Worker<'a> {
             }
         } else {
             for &run in &self.chunk.runs {
+                place_zeros(&self.job.layout, &mut turn, &mut self.ops, &mut zeros, run.0 / size)?;
                 place_run(&self.job.layout, &mut turn, &mut self.ops, unit, run)?;
             }
         }
+        place_zeros(&self.job.layout, &mut turn, &mut self.ops, &mut zeros, u64::MAX)?;
         self.job.advance(unit.end);
         let write = |w: &Self| w.job.sink.write(&w.ops, &w.chunk.bytes, &w.encoded, || w.job.sequencer.flush());
         if self.job.sink.in_turn() {
@@ -130,12 +140,34 @@ fn place_run(layout: &Layout, turn: &mut State, ops: &mut Ops, unit: &Unit, (sta
         let block = at / layout.block_size;
         let block_start = block * layout.block_size;
         let length = end.min(block_start + layout.block_size) - at;
-        let (offset, new) = turn.plain_block(block, ops)?;
-        if new && layout.prefix_bytes > 0 {
-            ops.push(offset - layout.prefix_bytes, layout.prefix_bytes, From::Fill(layout.prefix_fill));
-        }
+        let offset = place_block(layout, turn, ops, block)?;
         ops.push(offset + (at - block_start), length, chunk(at));
         at += length;
+    }
+    Ok(())
+}
+
+fn place_block(layout: &Layout, turn: &mut State, ops: &mut Ops, block: u64) -> Result<u64> {
+    let (offset, new) = turn.plain_block(block, ops)?;
+    if new && layout.prefix_bytes > 0 {
+        ops.push(offset - layout.prefix_bytes, layout.prefix_bytes, From::Fill(layout.prefix_fill));
+    }
+    Ok(offset)
+}
+
+/// Takes from `zeros` the blocks before `before`, and notes them, or gives them places that stay holes.
+fn place_zeros(layout: &Layout, turn: &mut State, ops: &mut Ops, zeros: &mut &[(u64, u64)], before: u64) -> Result<()> {
+    while let Some((&(first, end), rest)) = zeros.split_first()
+        && first < before
+    {
+        *zeros = rest;
+        if layout.explicit_zeros {
+            turn.zero_blocks(first, end, ops)?;
+        } else {
+            for block in first..end {
+                place_block(layout, turn, ops, block)?;
+            }
+        }
     }
     Ok(())
 }

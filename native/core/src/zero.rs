@@ -17,19 +17,23 @@ pub fn is_zero(bytes: &[u8]) -> bool {
 }
 
 /// Appends to `runs` the parts of `bytes` that are not zero, as [start, end) relative to `base`, looking at
-/// pieces of `granularity` bytes (0: everything is a run), counted from `base`.
+/// pieces of `granularity` bytes, counted from `base`.
 pub fn data_runs(bytes: &[u8], base: u64, granularity: u64, runs: &mut Vec<(u64, u64)>) {
-    let piece = if granularity == 0 { bytes.len().max(1) } else { granularity as usize };
     let mut at = base;
-    for part in bytes.chunks(piece) {
+    for part in bytes.chunks(granularity as usize) {
         let end = at + part.len() as u64;
-        if granularity == 0 || !is_zero(part) {
-            match runs.last_mut() {
-                Some(last) if last.1 == at => last.1 = end,
-                _ => runs.push((at, end)),
-            }
+        if !is_zero(part) {
+            push_run(at, end, runs);
         }
         at = end;
+    }
+}
+
+/// Appends [start, end), or lengthens the last run where it goes on there.
+pub fn push_run(start: u64, end: u64, runs: &mut Vec<(u64, u64)>) {
+    match runs.last_mut() {
+        Some(last) if last.1 == start => last.1 = end,
+        _ => runs.push((start, end)),
     }
 }
 
@@ -59,8 +63,5 @@ mod tests {
         let mut runs = Vec::new();
         data_runs(&bytes, 8192, 512, &mut runs);
         assert_eq!(runs, [(8192 + 512, 8192 + 1536), (8192 + 2560, 8192 + 2570)]);
-        runs.clear();
-        data_runs(&bytes, 0, 0, &mut runs);
-        assert_eq!(runs, [(0, 2570)]);
     }
 }

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 use vdconv_core::layout::{Codec, Framing, Layout, Packing, SideTable, TableGroup, TablePlace, TargetCodec};
-use vdconv_core::log::{COMPRESSED, Log, PLAIN, SIDE, TABLE};
+use vdconv_core::log::{COMPRESSED, Log, PLAIN, SIDE, TABLE, ZERO};
 use vdconv_core::placement::{Placer, Stored};
 use vdconv_core::replay::Replay;
 
@@ -11,7 +11,7 @@ use vdconv_core::replay::Replay;
 #[serde(rename_all = "camelCase")]
 struct Vector {
     layout: Value,
-    blocks: Vec<(u64, u32)>,
+    blocks: Vec<(u64, i64)>,
     expect: Vec<Value>,
     host_end: u64,
 }
@@ -47,6 +47,8 @@ fn layout(v: &Value) -> Layout {
             incompressible_plain: c["incompressible"] == "plain",
             max_share: number(c, "maxShare") as u32,
         }),
+        explicit_zeros: v["explicitZeros"] == true,
+        store_all: v["storeAll"] == true,
     }
 }
 
@@ -59,6 +61,7 @@ fn entries(log: &Log) -> Vec<Value> {
                 COMPRESSED => json!(["compressed", index, offset, log.stored[i]]),
                 TABLE => json!(["table", index, offset]),
                 SIDE => json!(["side", index, offset]),
+                ZERO => json!(["zero", index, log.blocks[i] as u64]),
                 other => panic!("kind {other}"),
             }
         })
@@ -91,8 +94,11 @@ fn placement_agrees_with_every_vector() {
         let mut placer = Placer::new(&layout);
         let mut log = Log::default();
         for (block, stored) in vector.blocks {
-            let stored = if stored == 0 { Stored::Plain } else { Stored::Compressed(stored) };
-            placer.place(block, stored, &mut log).unwrap();
+            match stored {
+                ..0 => placer.zeros(block, block + 1, &mut log).unwrap(),
+                0 => drop(placer.place(block, Stored::Plain, &mut log).unwrap()),
+                n => drop(placer.place(block, Stored::Compressed(n as u32), &mut log).unwrap()),
+            }
         }
         let end = placer.finish(&mut log).unwrap();
         assert_eq!(entries(&log), vector.expect, "{name}");
@@ -104,7 +110,7 @@ fn placement_agrees_with_every_vector() {
 fn a_replay_of_the_same_blocks_reports_the_same() {
     for (name, vector) in vectors() {
         if vector.blocks.iter().any(|(_, stored)| *stored != 0) {
-            continue; // A scan knows no compressed lengths.
+            continue; // A scan knows neither compressed lengths nor zeros.
         }
         let blocks = vector.blocks.last().map_or(1, |(block, _)| block + 1);
         let mut bits = vec![0u8; blocks.div_ceil(8) as usize];

@@ -10,12 +10,14 @@ use vdconv_core::{Extent, Kind};
 
 use super::random::Random;
 
+#[derive(Clone)]
 pub struct SourceSpec {
     pub bytes: Vec<u8>,
     pub codec: Option<SourceCodec>,
     pub ring: bool,
 }
 
+#[derive(Clone)]
 pub struct Case {
     pub guest: Vec<u8>,
     pub map: Vec<Extent>,
@@ -24,6 +26,7 @@ pub struct Case {
     pub sources: Vec<SourceSpec>,
     pub layout: Layout,
     pub granularity: u64,
+    pub fingerprint: bool,
 }
 
 /// A file without a name.
@@ -56,6 +59,7 @@ impl Case {
             sources,
             layout,
             granularity,
+            fingerprint: random.chance(50),
         };
         case.make_map(random);
         case
@@ -109,7 +113,14 @@ impl Case {
 
     /// The same disk, to be read.
     pub fn read(self) -> Self {
-        Self { layout: Layout::flat(0), ..self }
+        Self { layout: Layout::flat(0), fingerprint: false, ..self }
+    }
+
+    /// The same disk's [start, end) as an output of its own.
+    pub fn slice(self, start: u64, end: u64) -> Self {
+        let mut part = self.clip(start, end);
+        part.guest = part.guest[start as usize..end as usize].to_vec();
+        part
     }
 
     /// Only [start, end) of its map.
@@ -205,6 +216,7 @@ fn layout(random: &mut Random) -> Layout {
     let side = random
         .chance(40)
         .then(|| SideTable { every: random.pick(&[5000, 16384, 65536]), bytes: random.pick(&[512, 4096]) });
+    let notes = random.below(5);
     let prefix_bytes = if codec.is_some() { 0 } else { random.pick(&[0, 0, 512, 700]) };
     Layout {
         packing: Packing::Blocks,
@@ -217,6 +229,8 @@ fn layout(random: &mut Random) -> Layout {
         tables,
         side,
         codec,
+        explicit_zeros: notes == 0,
+        store_all: notes == 1 && codec.is_none(),
     }
 }
 

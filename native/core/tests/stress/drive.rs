@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use vdconv_core::layout::Layout;
-use vdconv_core::log::{Log, PLAIN, SIDE, TABLE};
+use vdconv_core::log::{Log, PLAIN, SIDE, TABLE, ZERO};
 use vdconv_core::ring::Ring;
 use vdconv_core::sink::Sink;
 use vdconv_core::source::{Bytes, Source};
@@ -20,6 +20,7 @@ pub struct Run {
     pub threads: usize,
     pub chunk: u64,
     pub jitter_micros: u64,
+    pub scan: bool,
     pub seed: u64,
     pub cancel_after: Option<Duration>,
     pub refuse_reads: bool,
@@ -34,6 +35,7 @@ impl Run {
             threads: 1,
             chunk: case.granularity.max(1 << 20),
             jitter_micros: 0,
+            scan: false,
             seed: 0,
             cancel_after: None,
             refuse_reads: false,
@@ -48,6 +50,7 @@ impl Run {
             threads: random.pick(&[1, 2, 3, 4, 8]),
             chunk: case.granularity.max(512 << random.between(2, 9)),
             jitter_micros: random.pick(&[0, 0, 100, 500]),
+            scan: random.chance(30),
             seed: random.next(),
             ..Self::simple(case)
         }
@@ -86,9 +89,10 @@ impl Drive {
             map_start: case.map_start,
             map_end: case.map_end,
             layout: case.layout.clone(),
-            scan: matches!(sink, Sink::None),
+            scan: run.scan || matches!(sink, Sink::None),
             sink,
             logging,
+            fingerprint: case.fingerprint,
             threads: run.threads,
             chunk: run.chunk,
             granularity: case.granularity,
@@ -155,8 +159,9 @@ fn take_log(job: &Job, case: &Case, run: &Run, entries: &mut Vec<Entry>) {
     while let Some(log) = (!run.stall_log).then(|| job.shared.sequencer.next_entries()).flatten() {
         for i in 0..log.len() {
             for n in 0..log.blocks[i] as u64 {
-                let offset = log.offset[i] as u64 + n * case.layout.stride();
-                assert!(n == 0 || log.kind[i] == PLAIN);
+                let stride = if log.kind[i] == PLAIN { case.layout.stride() } else { 0 };
+                let offset = log.offset[i] as u64 + n * stride;
+                assert!(n == 0 || log.kind[i] == PLAIN || log.kind[i] == ZERO);
                 entries.push((log.kind[i], log.index[i] as u64 + n, offset, log.stored[i]));
             }
         }

@@ -4,10 +4,10 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use flate2::{Decompress, FlushDecompress, Status};
-use vdconv_core::Outcome;
 use vdconv_core::layout::{Codec, Framing, Packing, TargetCodec};
-use vdconv_core::log::{COMPRESSED, Log, PLAIN, SIDE, TABLE};
+use vdconv_core::log::{COMPRESSED, Log, PLAIN, SIDE, TABLE, ZERO};
 use vdconv_core::placement::{Placer, Stored};
+use vdconv_core::{Kind, Outcome, fingerprint};
 
 use super::case::Case;
 use super::drive::{Entry, pieces_of};
@@ -22,6 +22,7 @@ pub fn image_of(file: &File) -> Vec<u8> {
 fn data(case: &Case) -> Vec<(usize, usize)> {
     let size = case.guest.len();
     match case.granularity as usize {
+        0 if case.layout.explicit_zeros => known(case),
         0 if size == 0 => Vec::new(),
         0 => vec![(0, size)],
         g => {
@@ -31,10 +32,21 @@ fn data(case: &Case) -> Vec<(usize, usize)> {
     }
 }
 
+/// Parts of which the map says something.
+fn known(case: &Case) -> Vec<(usize, usize)> {
+    let known = case.map.iter().filter(|e| e.kind != Kind::Unallocated);
+    known.map(|e| ((e.start - case.map_start) as usize, (e.end() - case.map_start) as usize)).collect()
+}
+
 pub fn stored_bits(case: &Case) -> Vec<u8> {
+    let all = case.layout.store_all && case.layout.packing == Packing::Blocks && !case.guest.is_empty();
+    bits(case, if all { vec![(0, case.guest.len())] } else { data(case) })
+}
+
+fn bits(case: &Case, parts: Vec<(usize, usize)>) -> Vec<u8> {
     let block = case.layout.block_size as usize;
     let mut bits = vec![0; case.guest.len().div_ceil(block).div_ceil(8)];
-    for (from, to) in data(case) {
+    for (from, to) in parts {
         for n in from / block..to.div_ceil(block) {
             bits[n / 8] |= 1 << (n % 8);
         }
@@ -45,6 +57,7 @@ pub fn stored_bits(case: &Case) -> Vec<u8> {
 /// Holds a copy to a file against the model.
 pub fn verify(case: &Case, entries: &[Entry], outcome: &Outcome, image: &[u8]) {
     assert_eq!(outcome.data_bytes, data(case).iter().map(|(from, to)| (to - from) as u64).sum::<u64>());
+    assert_eq!(outcome.fingerprint, case.fingerprint.then(|| fingerprint_of(case)));
     let mut image = image.to_vec();
     assert!(image.len() as u64 <= outcome.host_end, "something was written behind the end");
     image.resize(outcome.host_end as usize, 0);
@@ -59,15 +72,31 @@ pub fn verify(case: &Case, entries: &[Entry], outcome: &Outcome, image: &[u8]) {
     assert_eq!(differ, None, "the image differs from the model");
 }
 
+fn fingerprint_of(case: &Case) -> fingerprint::Sum {
+    let mut sum = Default::default();
+    let first = case.map_start / fingerprint::BLOCK as u64;
+    for (index, block) in case.guest.chunks(fingerprint::BLOCK).enumerate() {
+        fingerprint::add(&mut sum, first + index as u64, block);
+    }
+    sum
+}
+
 /// The stored blocks are the model's, and their places what placement says alone.
 fn assert_placement(case: &Case, entries: &[Entry], host_end: u64) {
-    let bits = stored_bits(case);
-    let blocks: Vec<_> = entries.iter().filter(|e| e.0 == PLAIN || e.0 == COMPRESSED).collect();
-    let foreseen: Vec<_> = (0..bits.len() as u64 * 8).filter(|n| bits[*n as usize / 8] >> (n % 8) & 1 == 1).collect();
-    assert_eq!(blocks.iter().map(|e| e.1).collect::<Vec<_>>(), foreseen);
+    let stored = stored_bits(case);
+    let noted = if case.layout.explicit_zeros { bits(case, known(case)) } else { vec![0; stored.len()] };
+    let is_set = |bits: &[u8], n: u64| bits[n as usize / 8] >> (n % 8) & 1 == 1;
+    let blocks: Vec<_> = entries.iter().filter(|e| [PLAIN, COMPRESSED, ZERO].contains(&e.0)).collect();
+    let all = 0..stored.len() as u64 * 8;
+    let foreseen = all.filter(|n| is_set(&stored, *n) || is_set(&noted, *n)).map(|n| (n, is_set(&stored, n)));
+    assert_eq!(blocks.iter().map(|e| (e.1, e.0 != ZERO)).collect::<Vec<_>>(), foreseen.collect::<Vec<_>>());
     let mut placer = Placer::new(&case.layout);
     let mut log = Log::default();
     for &&(kind, block, offset, stored) in &blocks {
+        if kind == ZERO {
+            placer.zeros(block, block + 1, &mut log).unwrap();
+            continue;
+        }
         let stored = if kind == PLAIN { Stored::Plain } else { Stored::Compressed(stored) };
         assert_eq!(placer.place(block, stored, &mut log).unwrap(), offset);
     }
@@ -90,6 +119,9 @@ fn expected_image(case: &Case, entries: &[Entry], image: &[u8]) -> Vec<u8> {
             let mut log = Log::default();
             log.push(kind, index, offset, stored);
             pieces_of(&case.layout, &log).iter().for_each(|(offset, bytes)| put(*offset, bytes));
+            continue;
+        }
+        if kind == ZERO {
             continue;
         }
         let from = index as usize * size;
