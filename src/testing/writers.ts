@@ -26,8 +26,8 @@ export type TargetOptions = Record<string, OptionValue>;
 export function anyOptions({ format, compress }: WriterKind): fc.Arbitrary<TargetOptions> {
   const values = Object.fromEntries(format.options.map((spec) => [spec.key, fc.constantFrom(...legalValues(spec))]));
   const any = fc.record(values, { requiredKeys: [] }) as fc.Arbitrary<TargetOptions>;
-  // Some options exclude compression; none may exclude a plain image.
-  return compress ? any.filter((options) => planTakes(format, options, compress)) : any;
+  // Some options exclude compression, some each other.
+  return any.filter((options) => planTakes(format, options, compress));
 }
 
 /** The options with the smallest unit of allocation: small disks with many tables. */
@@ -77,7 +77,7 @@ function allowedValues(spec: OptionSpec): OptionValue[] {
 function planTakes(format: Format, given: TargetOptions, compress: boolean): boolean {
   const options = { ...Object.fromEntries(format.options.map((spec) => [spec.key, spec.default])), ...given };
   try {
-    format.plan?.({ virtualSize: MiB, options, compress });
+    format.plan?.({ virtualSize: MiB, options, given: new Set(Object.keys(given)), compress, name: 'out' });
     return true;
   } catch (error) {
     if (error instanceof VdconvError && error.code === 'usage') {

@@ -1,9 +1,9 @@
 /** VMDK, the disk format of VMware products, VirtualBox and OVA packages. */
 import type { Format } from '../format.ts';
 import { fileKind } from './kind.ts';
-import { options } from './options.ts';
-import { planVmdk } from './plan.ts';
 import { openVmdk } from './reader.ts';
+import { options } from './write/options.ts';
+import { planVmdk } from './write/plan.ts';
 
 export const vmdk: Format = {
   name: 'vmdk',

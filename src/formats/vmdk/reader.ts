@@ -10,6 +10,7 @@ import { diskMap } from './disk-map.ts';
 import { imageFacts } from './facts.ts';
 import { SparseExtentHeader } from './hosted/layout.ts';
 import { fileKind } from './kind.ts';
+import { diskMetadata } from './metadata.ts';
 import { type Disk, embeddedDescriptor, openMonolithic, withoutDescriptor } from './monolithic.ts';
 
 export async function openVmdk(source: ByteSource, { gate, limits = LIMITS }: OpenContext): Promise<Image> {
@@ -66,6 +67,7 @@ function makeImage(descriptor: Descriptor, { extents, dataFiles }: Disk, { paren
     dataFiles,
     ...(parent === undefined ? {} : { parent }),
     lineage: lineage(descriptor),
+    metadata: diskMetadata(descriptor),
     facts: imageFacts(descriptor, extents, parent === undefined ? references : [parent, ...references], warnings),
     extents: (start, end) => diskMap(extents, start, end),
   };

@@ -1,14 +1,15 @@
 /**
- * monolithicSparse: header | descriptor | redundant directory and tables | directory and tables | grains. All tables
- * have their places from the start, so grains follow one another and nothing else lies among them.
+ * A sparse file: header | descriptor, where it is a disk of its own | redundant directory and tables | directory and
+ * tables | grains. All tables have their places from the start, so grains follow one another and nothing else lies among
+ * them.
  */
-import { VdconvError } from '../../base/errors.ts';
-import { alignUp, divCeil, SECTOR, type Sectors, sectorsToBytes } from '../../base/units.ts';
-import { type Allocation, type Layout, type Piece, Placed } from '../../map/layout.ts';
-import type { WritePlan, Writer } from '../format.ts';
-import { DESCRIPTOR_SECTORS, type DescriptorValues, encodeDescriptor } from './descriptor-text.ts';
-import { ENTRY_BYTES } from './grain-tables.ts';
-import { Flag } from './hosted/layout.ts';
+import { VdconvError } from '../../../base/errors.ts';
+import { alignUp, divCeil, SECTOR, type Sectors, sectorsToBytes } from '../../../base/units.ts';
+import { type Allocation, type Content, type Layout, type Piece, Placed } from '../../../map/layout.ts';
+import type { PlanFile, Writer } from '../../format.ts';
+import { ENTRY_BYTES, GTE_ZEROED } from '../grain-tables.ts';
+import { Flag } from '../hosted/layout.ts';
+import { DESCRIPTOR_SECTORS, type DescriptorValues, embedDescriptor } from './descriptor-text.ts';
 import {
   countGTs,
   encodeEntries,
@@ -19,7 +20,8 @@ import {
   GT_SECTORS,
   GTES_PER_GT,
   toEntry,
-} from './writing.ts';
+} from './header.ts';
+import { descriptorOf, ownExtent, type Target } from './target.ts';
 
 /** Sectors of the file. */
 interface Places {
@@ -31,10 +33,10 @@ interface Places {
   overHead: Sectors;
 }
 
-function placeTables(capacity: Sectors): Places {
+function placeTables(capacity: Sectors, descriptorSectors: Sectors): Places {
   const numGTs = countGTs(capacity);
   const gdSectors = divCeil(numGTs * ENTRY_BYTES, SECTOR);
-  const rgdOffset = 1 + DESCRIPTOR_SECTORS;
+  const rgdOffset = 1 + descriptorSectors;
   const firstRGT = rgdOffset + gdSectors;
   const gdOffset = firstRGT + numGTs * GT_SECTORS;
   const firstGT = gdOffset + gdSectors;
@@ -42,8 +44,35 @@ function placeTables(capacity: Sectors): Places {
   return { numGTs, rgdOffset, firstRGT, gdOffset, firstGT, overHead };
 }
 
-export function planSparse(values: DescriptorValues): Pick<WritePlan, 'layout' | 'writer'> {
-  const places = placeTables(values.capacity);
+/** The file's content besides grains and tables. */
+interface Choices {
+  capacity: Sectors;
+  /** Absent: one extent of a disk that is described elsewhere. */
+  descriptor?: DescriptorValues;
+  /** Zeros over data of the layer below are entries that say so (header version 2), and not grains of zeros. */
+  zeroedGrains: boolean;
+}
+
+/** monolithicSparse. @param delta it lies over another disk. */
+export function planSparse(
+  target: Target,
+  delta?: { parent: DescriptorValues['parent']; zeroedGrains: boolean },
+): PlanFile {
+  const { capacity, request } = target;
+  const descriptor = descriptorOf(target, ownExtent(target), delta?.parent);
+  const zeroedGrains = delta?.zeroedGrains ?? request.options.zeroed_grain === true;
+  const file = planFile({ capacity, descriptor, zeroedGrains });
+  const layout: Layout = delta === undefined ? file.layout : { ...file.layout, explicitZeros: true };
+  return { ...file, layout, fingerprint: request.randomId === undefined };
+}
+
+/** One extent of twoGbMaxExtentSparse. */
+export function planExtent(range: Required<PlanFile>['range']): PlanFile {
+  return { ...planFile({ capacity: (range.end - range.start) / SECTOR, zeroedGrains: false }), range };
+}
+
+function planFile(choices: Choices): PlanFile {
+  const places = placeTables(choices.capacity, choices.descriptor === undefined ? 0 : DESCRIPTOR_SECTORS);
   const layout: Layout = {
     kind: 'blocks',
     dataStart: sectorsToBytes(places.overHead),
@@ -53,14 +82,14 @@ export function planSparse(values: DescriptorValues): Pick<WritePlan, 'layout' |
     prefixBytes: 0,
     prefixFill: 0,
   };
-  return { layout, writer: () => new SparseWriter(values, places) };
+  return { layout, writer: () => new SparseWriter(choices, places) };
 }
 
 /** Grain tables collected before they are written: 128 KiB, 2 GiB of the disk. */
 const TABLES_HELD = 64;
 
 class SparseWriter implements Writer {
-  readonly #values: DescriptorValues;
+  readonly #choices: Choices;
   readonly #places: Places;
   /** Entries of the tables from number `#first` on. */
   readonly #held = new Uint32Array(TABLES_HELD * GTES_PER_GT);
@@ -69,21 +98,22 @@ class SparseWriter implements Writer {
   #lowest = Number.POSITIVE_INFINITY;
   #highest = 0;
 
-  constructor(values: DescriptorValues, places: Places) {
-    this.#values = values;
+  constructor(choices: Choices, places: Places) {
+    this.#choices = choices;
     this.#places = places;
   }
 
   add(batch: Allocation): Piece[] {
     const pieces: Piece[] = [];
     for (let i = 0; i < batch.count; i += 1) {
-      if (batch.kind[i] !== Placed.plain) {
-        throw new VdconvError('internal', `monolithicSparse VMDK: placed ${batch.kind[i]}`);
-      }
       const grain = batch.index[i] as number;
       const offset = batch.offset[i] as number;
+      const zeros = batch.kind[i] === Placed.zero && this.#choices.zeroedGrains;
+      if (batch.kind[i] !== Placed.plain && !zeros) {
+        throw new VdconvError('internal', `sparse VMDK: placed ${batch.kind[i]}`);
+      }
       for (let n = 0; n < (batch.blocks[i] as number); n += 1) {
-        this.#set(grain + n, toEntry(offset + n * GRAIN_BYTES), pieces);
+        this.#set(grain + n, zeros ? GTE_ZEROED : toEntry(offset + n * GRAIN_BYTES), pieces);
       }
     }
     return pieces;
@@ -116,15 +146,18 @@ class SparseWriter implements Writer {
     return [firstRGT, firstGT].map((table) => ({ offset: sectorsToBytes(table) + within, bytes }));
   }
 
-  finish(hostEnd: number): { pieces: Piece[]; size: number } {
+  finish(hostEnd: number, content?: Content): { pieces: Piece[]; size: number } {
     const { rgdOffset, firstRGT, gdOffset, firstGT, overHead } = this.#places;
+    const { capacity, descriptor, zeroedGrains } = this.#choices;
     const pieces = this.#flush();
     pieces.push({ offset: sectorsToBytes(rgdOffset), bytes: this.#directory(firstRGT) });
     pieces.push({ offset: sectorsToBytes(gdOffset), bytes: this.#directory(firstGT) });
-    pieces.push({ offset: SECTOR, bytes: encodeDescriptor(this.#values) });
-    const header = encodeHeader(this.#values, {
-      version: 1,
-      flags: Flag.newlineTest | Flag.redundantDirectory,
+    if (descriptor !== undefined) {
+      pieces.push({ offset: SECTOR, bytes: embedDescriptor(descriptor, content?.fingerprint) });
+    }
+    const header = encodeHeader(capacity, descriptor === undefined ? 0 : DESCRIPTOR_SECTORS, {
+      version: zeroedGrains ? 2 : 1,
+      flags: Flag.newlineTest | Flag.redundantDirectory | (zeroedGrains ? Flag.zeroedGrains : 0),
       rgdOffset: BigInt(rgdOffset),
       gdOffset: BigInt(gdOffset),
       overHead,

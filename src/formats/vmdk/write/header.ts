@@ -1,9 +1,8 @@
-/** What both subformats that vdconv writes have in common. */
-import { VdconvError } from '../../base/errors.ts';
-import { divCeil, SECTOR, type Sectors, sectorsToBytes } from '../../base/units.ts';
-import { DESCRIPTOR_SECTORS, type DescriptorValues } from './descriptor-text.ts';
-import { ENTRY_BYTES } from './grain-tables.ts';
-import { HOSTED_MAGIC, NEWLINE_TEST, SparseExtentHeader } from './hosted/layout.ts';
+/** What every sparse file that vdconv writes has in common. */
+import { VdconvError } from '../../../base/errors.ts';
+import { divCeil, SECTOR, type Sectors, sectorsToBytes } from '../../../base/units.ts';
+import { ENTRY_BYTES } from '../grain-tables.ts';
+import { HOSTED_MAGIC, NEWLINE_TEST, SparseExtentHeader } from '../hosted/layout.ts';
 
 /** 64 KiB, what VMware and qemu write; other sizes confuse readers. */
 export const GRAIN_SIZE: Sectors = 128;
@@ -21,13 +20,14 @@ export type HeaderChoices = Pick<
   'version' | 'flags' | 'rgdOffset' | 'gdOffset' | 'overHead' | 'compressAlgorithm'
 >;
 
-export function encodeHeader({ capacity }: DescriptorValues, choices: HeaderChoices): Uint8Array {
+/** @param descriptorSectors behind the header; 0: none. */
+export function encodeHeader(capacity: Sectors, descriptorSectors: Sectors, choices: HeaderChoices): Uint8Array {
   return SparseExtentHeader.encode({
     magicNumber: HOSTED_MAGIC,
     capacity,
     grainSize: GRAIN_SIZE,
-    descriptorOffset: 1,
-    descriptorSize: DESCRIPTOR_SECTORS,
+    descriptorOffset: descriptorSectors === 0 ? 0 : 1,
+    descriptorSize: descriptorSectors,
     numGTEsPerGT: GTES_PER_GT,
     uncleanShutdown: 0,
     newlineTest: Uint8Array.from(NEWLINE_TEST),

@@ -1,12 +1,15 @@
-/** Plans a VMDK: which subformat, how large, and what the engine may place where. */
-import { VdconvError } from '../../base/errors.ts';
-import { alignUp, SECTOR, sectorsToBytes } from '../../base/units.ts';
-import type { WritePlan, WriteRequest } from '../format.ts';
-import type { DescriptorValues } from './descriptor-text.ts';
-import { MAX_CAPACITY } from './limits.ts';
-import type { AdapterType, Subformat } from './options.ts';
+/** Plans a VMDK: which subformat, how large, in which files, and what the engine may place where. */
+import { VdconvError } from '../../../base/errors.ts';
+import { alignUp, SECTOR, sectorsToBytes } from '../../../base/units.ts';
+import type { WritePlan, WriteRequest } from '../../format.ts';
+import { MAX_CAPACITY } from '../limits.ts';
+import { planDelta } from './delta.ts';
+import { diskDatabase } from './disk-database.ts';
+import { planFlat, planSplitFlat, planSplitSparse } from './extent-files.ts';
+import type { Subformat } from './options.ts';
 import { planSparse } from './sparse-writer.ts';
 import { planStream } from './stream-writer.ts';
+import type { PlannedFiles, Target } from './target.ts';
 
 export function planVmdk(request: WriteRequest): WritePlan {
   const subformat = chosenSubformat(request);
@@ -24,22 +27,26 @@ export function planVmdk(request: WriteRequest): WritePlan {
   if (virtualSize > sectorsToBytes(MAX_CAPACITY)) {
     throw new VdconvError('limit', `a disk of ${virtualSize} bytes; a VMDK has at most 64 TiB`, { format: 'vmdk' });
   }
-  const values: DescriptorValues = {
-    subformat,
-    capacity: virtualSize / SECTOR,
-    adapterType: request.options.adapter_type as AdapterType,
-    hwVersion: request.options.hwversion as number,
-  };
+  const capacity = virtualSize / SECTOR;
+  const { entries, carried } = diskDatabase(request, capacity);
+  const target: Target = { request, subformat, capacity, database: entries };
   const padding = virtualSize - request.virtualSize;
   return {
-    ...(subformat === 'streamOptimized' ? planStream(values, request.level ?? DEFAULT_LEVEL) : planSparse(values)),
+    ...(request.base === undefined ? PLANS[subformat](target) : planDelta(target, request.base)),
     virtualSize,
     notes: padding === 0 ? [] : [`the disk grows by ${padding} zero bytes: VMDK sizes are multiples of 512 bytes`],
+    carried,
   };
 }
 
-/** zlib's own; VMware's tools use 6 to 9. */
-const DEFAULT_LEVEL = 6;
+const PLANS: Readonly<Record<Subformat, (target: Target) => PlannedFiles>> = {
+  monolithicSparse: (target) => planSparse(target),
+  streamOptimized: planStream,
+  monolithicFlat: (target) => planFlat(target, 'FLAT'),
+  vmfs: (target) => planFlat(target, 'VMFS'),
+  twoGbMaxExtentSparse: planSplitSparse,
+  twoGbMaxExtentFlat: planSplitFlat,
+};
 
 /** The only subformat that compresses is what -c alone asks for. */
 function chosenSubformat({ compress, given, options }: WriteRequest): Subformat {

@@ -2,13 +2,13 @@
  * streamOptimized: header | descriptor | compressed grains, each table after the grains that it maps | directory |
  * footer | end-of-stream marker. Made in one pass; nothing is written twice. VMDK 5.0 §Stream-optimized.
  */
-import { VdconvError } from '../../base/errors.ts';
-import { alignUp, divCeil, SECTOR, type Sectors, sectorsToBytes } from '../../base/units.ts';
-import { type Allocation, type Layout, type Piece, Placed } from '../../map/layout.ts';
-import type { WritePlan, Writer } from '../format.ts';
-import { type DescriptorValues, encodeDescriptor } from './descriptor-text.ts';
-import { ENTRY_BYTES } from './grain-tables.ts';
-import { Flag, GD_AT_END, MarkerType, MetadataMarker } from './hosted/layout.ts';
+import { VdconvError } from '../../../base/errors.ts';
+import { alignUp, divCeil, SECTOR, type Sectors, sectorsToBytes } from '../../../base/units.ts';
+import { type Allocation, type Layout, type Piece, Placed } from '../../../map/layout.ts';
+import type { PlanFile, Writer } from '../../format.ts';
+import { ENTRY_BYTES } from '../grain-tables.ts';
+import { Flag, GD_AT_END, MarkerType, MetadataMarker } from '../hosted/layout.ts';
+import { DESCRIPTOR_SECTORS, embedDescriptor } from './descriptor-text.ts';
 import {
   countGTs,
   encodeEntries,
@@ -20,7 +20,8 @@ import {
   GTES_PER_GT,
   type HeaderChoices,
   toEntry,
-} from './writing.ts';
+} from './header.ts';
+import { descriptorOf, ownExtent, type Target } from './target.ts';
 
 /** Where VMware's tools begin the grains: header and descriptor, up to a whole grain. */
 const OVERHEAD: Sectors = GRAIN_SIZE;
@@ -35,10 +36,11 @@ const HEADER: HeaderChoices = {
   compressAlgorithm: 1,
 };
 
-export function planStream(
-  values: DescriptorValues,
-  level: number,
-): Pick<WritePlan, 'layout' | 'front' | 'largest' | 'writer'> {
+/** zlib's own; VMware's tools use 6 to 9. */
+const DEFAULT_LEVEL = 6;
+
+export function planStream(target: Target): PlanFile {
+  const { capacity, request } = target;
   const layout: Layout = {
     kind: 'blocks',
     dataStart: sectorsToBytes(OVERHEAD),
@@ -50,7 +52,7 @@ export function planStream(
     tables: { blocks: GTES_PER_GT, bytes: GT_BYTES, align: SECTOR, marker: MetadataMarker.size, place: 'after' },
     codec: {
       name: 'zlib',
-      level,
+      level: request.level ?? DEFAULT_LEVEL,
       windowBits: 15,
       packing: SECTOR,
       framing: 'grain-marker',
@@ -59,11 +61,16 @@ export function planStream(
       maxShare: 0,
     },
   };
-  return { layout, front: frontPieces(values), largest: largestStream(values), writer: () => new StreamWriter(values) };
+  // The content is not known yet when its id is written: that follows from size and options.
+  const front = [
+    { offset: 0, bytes: header(capacity) },
+    { offset: SECTOR, bytes: embedDescriptor(descriptorOf(target, ownExtent(target))) },
+  ];
+  return { layout, front, largest: largestStream(capacity), writer: () => new StreamWriter(capacity, front) };
 }
 
 /** A grain that does not shrink grows by its marker and by what deflate adds to stored data: less than a sector. */
-function largestStream({ capacity }: DescriptorValues): number {
+function largestStream(capacity: Sectors): number {
   const groups = countGTs(capacity);
   const grains = divCeil(capacity, GRAIN_SIZE) * (GRAIN_BYTES + SECTOR);
   const tables = groups * (MetadataMarker.size + GT_BYTES);
@@ -73,15 +80,17 @@ function largestStream({ capacity }: DescriptorValues): number {
 }
 
 class StreamWriter implements Writer {
-  readonly #values: DescriptorValues;
+  readonly #capacity: Sectors;
+  readonly #front: readonly Piece[];
   readonly #gd: Uint32Array;
   /** The grain table of the group that is being placed. */
   readonly #gt = new Uint32Array(GTES_PER_GT);
   #group: number | undefined;
 
-  constructor(values: DescriptorValues) {
-    this.#values = values;
-    this.#gd = new Uint32Array(countGTs(values.capacity));
+  constructor(capacity: Sectors, front: readonly Piece[]) {
+    this.#capacity = capacity;
+    this.#front = front;
+    this.#gd = new Uint32Array(countGTs(capacity));
   }
 
   add(batch: Allocation): Piece[] {
@@ -134,19 +143,15 @@ class StreamWriter implements Writer {
       marker(MarkerType.grainDirectory, gdSectors),
       gd,
       marker(MarkerType.footer, 1),
-      encodeHeader(this.#values, { ...HEADER, gdOffset }),
+      header(this.#capacity, gdOffset),
       marker(MarkerType.endOfStream, 0),
     ]);
-    return { pieces: [...frontPieces(this.#values), { offset, bytes }], size: offset + bytes.length };
+    return { pieces: [{ offset, bytes }, ...this.#front], size: offset + bytes.length };
   }
 }
 
-/** Header and descriptor depend on no grain, so that a pipe can have them first. */
-function frontPieces(values: DescriptorValues): Piece[] {
-  return [
-    { offset: 0, bytes: encodeHeader(values, HEADER) },
-    { offset: SECTOR, bytes: encodeDescriptor(values) },
-  ];
+function header(capacity: Sectors, gdOffset = HEADER.gdOffset): Uint8Array {
+  return encodeHeader(capacity, DESCRIPTOR_SECTORS, { ...HEADER, gdOffset });
 }
 
 /** @param numSectors of what follows. */

@@ -3,17 +3,17 @@ import { open as openFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { deflateSync } from 'node:zlib';
 import { expect, test } from 'vitest';
-import { GiB, KiB, MiB, SECTOR, TiB } from '../../base/units.ts';
-import { openFileSource } from '../../io/file-source.ts';
-import { refusingGate } from '../../io/gate.ts';
-import { Kind } from '../../map/extents.ts';
-import { type Allocation, type Layout, type Piece, Placed } from '../../map/layout.ts';
-import { collect } from '../../testing/map-model.ts';
-import { ModelDisk } from '../../testing/model-disk.ts';
-import { dissect, need, qemuImg } from '../../testing/oracles.ts';
-import { tempDir } from '../../testing/tmp.ts';
-import type { OptionValue, WriteRequest } from '../format.ts';
-import { vmdk } from './index.ts';
+import { GiB, KiB, MiB, SECTOR, TiB } from '../../../base/units.ts';
+import { openFileSource } from '../../../io/file-source.ts';
+import { refusingGate } from '../../../io/gate.ts';
+import { Kind } from '../../../map/extents.ts';
+import { type Allocation, type Layout, type Piece, Placed } from '../../../map/layout.ts';
+import { collect } from '../../../testing/map-model.ts';
+import { ModelDisk } from '../../../testing/model-disk.ts';
+import { dissect, need, qemuImg } from '../../../testing/oracles.ts';
+import { tempDir } from '../../../testing/tmp.ts';
+import type { OptionValue, WriteRequest } from '../../format.ts';
+import { vmdk } from '../index.ts';
 import { options } from './options.ts';
 
 const BLOCK = 64 * KiB;
@@ -200,13 +200,12 @@ for (const subformat of SUBFORMATS) {
 }
 
 test('a pipe has header and descriptor before the first grain', () => {
-  const { front = [], ...rest } = plan(request(MiB, 'streamOptimized'));
-  const [header, descriptor, ...more] = front;
-  const writer = rest.writer();
-  expect([header?.offset, descriptor?.offset, more]).toEqual([0, SECTOR, []]);
-  expect(writer.add(batch([]))).toEqual([]);
-  // A file gets them from the writer, last.
-  expect(writer.finish(BLOCK).pieces).toMatchObject([...front, { offset: BLOCK }]);
+  const { front = [], writer, fingerprint } = plan(request(MiB, 'streamOptimized'));
+  expect(front.map(({ offset }) => offset)).toEqual([0, SECTOR]);
+  expect(fingerprint).toBe(undefined);
+  const { pieces } = writer().finish(BLOCK);
+  expect(pieces[0]?.offset).toBe(BLOCK);
+  expect(pieces.slice(1)).toEqual(front);
 });
 
 test('a stream ends as VMware ends it: directory, footer, end of stream, each behind its marker', async () => {
@@ -298,6 +297,25 @@ test.each([
         .add(batch([[Placed.plain, 0, 1, 2 * TiB, 0]])),
     'limit',
     /tables reach 2 TiB/,
+  ],
+  [
+    'compat6 beside another hwversion',
+    () => plan({ ...request(MiB, 'vmfs', { compat6: true, hwversion: 7 }), given: new Set(['compat6', 'hwversion']) }),
+    'usage',
+    /compat6 is hwversion 6/,
+  ],
+  ['several files without a name', () => plan(request(MiB, 'vmfs')), 'usage', /cannot be written to a stream/],
+  [
+    'a name with a quote',
+    () => plan({ ...request(MiB, 'monolithicFlat'), name: 'a"b.vmdk' }),
+    'usage',
+    /cannot name files with quotes/,
+  ],
+  [
+    'more files than a descriptor may name',
+    () => plan({ ...request(8 * TiB, 'twoGbMaxExtentFlat'), name: 'a.vmdk' }),
+    'limit',
+    /split into 4099 files/,
   ],
   ['hwversion 4.5', () => options.find(({ key }) => key === 'hwversion')?.check?.(4.5), 'usage', /whole number/],
 ])('refused: %s', (_, attempt, code, message) => {
