@@ -14,5 +14,6 @@ export const vmdk: Format = {
   open: openVmdk,
   options,
   compresses: true,
+  layers: true,
   plan: planVmdk,
 };
