@@ -1,9 +1,9 @@
 /** Subformats of several files: the extents, and a descriptor of its own that names them. */
 import { escapeText, VdconvError } from '../../../base/errors.ts';
+import { LIMITS } from '../../../base/limits.ts';
 import { divCeil, formatSize, type Sectors, sectorsToBytes } from '../../../base/units.ts';
 import type { Layout } from '../../../map/layout.ts';
 import type { PlanFile, SiblingFile } from '../../format.ts';
-import { MAX_EXTENTS } from '../descriptor.ts';
 import { encodeDescriptor } from './descriptor-text.ts';
 import { planExtent } from './sparse-writer.ts';
 import { descriptorOf, type PlannedFiles, type Target } from './target.ts';
@@ -40,8 +40,8 @@ function planSplit(
 ): PlannedFiles {
   const { capacity } = target;
   const count = divCeil(capacity, SPLIT);
-  if (count > MAX_EXTENTS) {
-    const most = formatSize(sectorsToBytes(MAX_EXTENTS * SPLIT));
+  if (count > LIMITS.extents) {
+    const most = formatSize(sectorsToBytes(LIMITS.extents * SPLIT));
     throw new VdconvError(
       'limit',
       `the disk would be split into ${count} files; vdconv splits disks of at most ${most}`,
