@@ -1,6 +1,6 @@
 # Every target sets up what it needs; nothing has to be installed by hand but Node and make (and Rust for the native engine).
 .DEFAULT_GOAL := help
-.PHONY: help demo test build check lint bench clean native oracles test-specimens test-oracle wasm wasm-check
+.PHONY: help demo test build check lint bench bench-scale images boot-test clean native oracles test-specimens test-oracle wasm wasm-check
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 
 CARGO := $(CURDIR)/native/Cargo.toml
@@ -51,8 +51,17 @@ check: $(NPM_STAMP) lint ## lint, types, rustfmt, clippy, rooms test
 lint: $(NPM_STAMP) ## biome: lint and format
 	biome check --error-on-warnings .
 
+images: ## a bootable Debian disk of 8 GiB and its variants, once, in .cache/images (root; 10 minutes)
+	@test-images/debian/make-images.sh .cache/images
+
+boot-test: build images ## the Debian disk as VMDK becomes QCOW2, VHDX, VHD, VDI; each boots to its login prompt under QEMU
+	@node test-images/debian/boot-test.mjs .cache/images
+
 bench: build ## measure against qemu-img (options in test-images/bench/README.md: BENCH="--n 5 --pairs raw-qcow2")
 	@node test-images/bench/bench.mjs $(BENCH)
+
+bench-scale: build ## time and memory against size, data, fragments and threads
+	@node test-images/bench/scale.mjs $(BENCH)
 
 test-specimens: build ## third-party images, fetched once into .cache/specimens, held against their manifest
 	@if [ ! -x $(SPECIMENS)/fetch.sh ]; then \

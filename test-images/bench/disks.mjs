@@ -1,30 +1,66 @@
-// Builds the disks that bench.mjs reads, once, in a directory that is kept.
+// Finds or builds the disks that are measured, once, in a directory that is kept.
+
 import { spawnSync } from 'node:child_process';
-import { existsSync, lstatSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import {
+  closeSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
 import { copyFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { run } from './meter.mjs';
 
-/** Paths of { raw, vmdk, huge } for a disk of `size` bytes with about `data` bytes of files. */
-export async function makeDisks(dir, size, data) {
-  mkdirSync(dir, { recursive: true });
-  const stem = join(dir, `disk-${size / 1048576}M-${data / 1048576}M`);
-  const disks = { raw: `${stem}.raw`, vmdk: `${stem}.vmdk`, huge: `${stem}-1T.qcow2` };
-  await once(disks.raw, async (part) => {
-    const files = join(dir, 'files');
-    rmSync(files, { recursive: true, force: true });
-    await copyFiles(files, data);
-    run('truncate', '-s', String(size), part);
-    run('mke2fs', '-q', '-F', '-t', 'ext4', '-U', '7d0c0a11-0000-4000-8000-0000000000be', '-d', files, part);
-    rmSync(files, { recursive: true });
+const VARIANTS = fileURLToPath(new URL('../debian/make-variants.sh', import.meta.url));
+const MiB = 1 << 20;
+
+/** What `make images` leaves; without it a file system of this machine's own files stands in for the Debian disk. */
+export async function makeDisks(dir, wanted) {
+  mkdirSync(join(dir, 'out'), { recursive: true });
+  if (!existsSync(join(dir, 'disk.raw'))) {
+    console.log('no Debian disk (make images builds it): a file system of 8 GiB with copies of /usr stands in for it');
+    await once(join(dir, 'disk.raw'), (part) => usrDisk(dir, part));
+  }
+  run(VARIANTS, dir);
+  if (wanted.some((name) => name.startsWith('huge-'))) {
+    await once(join(dir, 'huge.qcow2'), hugeDisk);
+    await once(join(dir, 'huge-copy.qcow2'), (part) => copyFile(join(dir, 'huge.qcow2'), part));
+  }
+  if (wanted.some((name) => name.startsWith('noise-'))) await once(join(dir, 'noise.raw'), noise);
+}
+
+/** 1 TiB with 1.2 GB in clusters that lie far apart: each in an L2 table that it shares with few. */
+function hugeDisk(part) {
+  run('qemu-img', 'create', '-q', '-f', 'qcow2', part, '1T');
+  const writes = Array.from({ length: 18_000 }, (_, i) => `write -q -P ${(i % 250) + 1} ${i * 58}M 64k\n`).join('');
+  const { status, stderr } = spawnSync('qemu-io', ['-t', 'unsafe', '-f', 'qcow2', part], {
+    input: `${writes}quit\n`,
+    encoding: 'utf8',
   });
-  await once(disks.vmdk, (part) => run('qemu-img', 'convert', '-f', 'raw', '-O', 'vmdk', disks.raw, part));
-  await once(disks.huge, (part) => {
-    run('qemu-img', 'convert', '-f', 'raw', '-O', 'qcow2', disks.raw, part);
-    run('qemu-img', 'resize', '-q', '-f', 'qcow2', part, '1T');
-    const writes = Array.from({ length: 64 }, (_, i) => ['-c', `write -q -P ${i + 1} ${15 * (i + 1)}G 64k`]);
-    run('qemu-io', '-f', 'qcow2', ...writes.flat(), part);
-  });
-  return disks;
+  if (status !== 0) throw new Error(`qemu-io: ${stderr}`);
+}
+
+/** 2 GiB that do not shrink. */
+function noise(part) {
+  const fd = openSync(part, 'w');
+  for (let i = 0; i < 128; i += 1) writeSync(fd, randomBytes(16 * MiB));
+  closeSync(fd);
+}
+
+async function usrDisk(dir, part) {
+  const files = join(dir, 'files');
+  rmSync(files, { recursive: true, force: true });
+  await copyFiles(files, 2048 * MiB);
+  run('truncate', '-s', '8G', part);
+  run('mke2fs', '-q', '-F', '-t', 'ext4', '-U', '7d0c0a11-0000-4000-8000-0000000000be', '-d', files, part);
+  rmSync(files, { recursive: true });
 }
 
 /** Copies this machine's programs and libraries, in the order of their names, until `data` bytes are there. */
@@ -58,11 +94,4 @@ async function once(file, make) {
   rmSync(`${file}.part`, { force: true });
   await make(`${file}.part`);
   renameSync(`${file}.part`, file);
-}
-
-export function run(command, ...args) {
-  const { status, stdout, stderr, error } = spawnSync(command, args, { encoding: 'utf8', maxBuffer: 1 << 26 });
-  if (error) throw new Error(`${command}: ${error.message}`);
-  if (status !== 0) throw new Error(`${command} ${args.join(' ')}\nended with ${status}: ${stderr}${stdout}`);
-  return stdout;
 }

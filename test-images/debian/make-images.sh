@@ -3,11 +3,11 @@
 # root), raw and in every format that qemu-img writes. Files are deleted from the root at the end, so free space is not all
 # zeros. Needs root, Debian's mmdebstrap, fdisk, dosfstools, mtools, e2fsprogs, syslinux, syslinux-common, qemu-utils, and the
 # machine's own Debian mirror; mounts nothing.
-#   make-images.sh DIR [SIZE_GIB]      about 8 minutes and 9 GB; nothing where DIR is complete already
+#   make-images.sh DIR [SIZE_GIB]      about 8 minutes and 9 GB; what is there already stays
 set -euo pipefail
 dir=$(realpath -m "${1:?usage: make-images.sh DIR [SIZE_GIB]}")
 size=${2:-8}
-[ ! -f "$dir/.complete" ] || exit 0
+if [ -f "$dir/disk.raw" ]; then exec "$(dirname "$0")/make-variants.sh" "$dir"; fi
 for tool in mmdebstrap sfdisk mkfs.vfat mcopy mke2fs debugfs syslinux qemu-img; do
   command -v "$tool" >/dev/null || { echo "$tool is missing: see the head of $0"; exit 1; }
 done
@@ -67,17 +67,4 @@ dd if="$gptmbr" of="$disk.part" bs=440 count=1 conv=notrunc status=none
 mv "$disk.part" "$disk"
 rm -rf "$work"
 
-# write NAME QEMU-IMG-ARGUMENTS…: the disk in another format.
-write() {
-  echo "$1"
-  qemu-img convert -W -m 16 "${@:2}" -f raw "$disk" "$dir/$1"
-}
-write disk.qcow2 -O qcow2
-write disk-zlib.qcow2 -c -O qcow2
-write disk-zstd.qcow2 -c -O qcow2 -o compression_type=zstd
-write disk.vmdk -O vmdk
-write disk-stream.vmdk -O vmdk -o subformat=streamOptimized
-write disk.vhd -O vpc -o force_size=on
-write disk.vhdx -O vhdx
-write disk.vdi -O vdi
-touch "$dir/.complete"
+"$(dirname "$0")/make-variants.sh" "$dir"
