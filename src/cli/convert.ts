@@ -2,7 +2,7 @@
 import { type ConvertOptions, convert } from '../index.ts';
 import { type Arguments, type Flag, parseFlags } from './flags.ts';
 import { convertHelp, targetOptionHelp } from './help.ts';
-import { openFlags, openOptions } from './open-flags.ts';
+import { openFlags, openOptions, SNAPSHOT_FLAG } from './open-flags.ts';
 import { printNotes, printResult } from './print.ts';
 import { openProgress, PROGRESS_FLAGS } from './progress-flags.ts';
 import type { Stop } from './signals.ts';
@@ -14,6 +14,7 @@ const NAME = 'convert';
 /** Exported for their test, as {@link convertOptions} is. */
 export const FLAGS: readonly Flag[] = [
   { name: 'f', value: 'FMT', help: "IN's format; default: found by its content" },
+  SNAPSHOT_FLAG,
   ...openFlags("follow backing files, parents and extents to files beneath DIR; default DIR: IN's own directory"),
   ...TARGET_FLAGS,
   { name: 'S', value: 'SIZE', help: 'leave out runs of zeros of this size; 0 stores them all; default 4k' },

@@ -2,7 +2,7 @@
 import { info } from '../index.ts';
 import { type Flag, parseFlags } from './flags.ts';
 import { infoHelp } from './help.ts';
-import { openFlags, openOptions } from './open-flags.ts';
+import { openFlags, openOptions, SNAPSHOT_FLAG } from './open-flags.ts';
 import { printInfo, printJson } from './print.ts';
 import type { Stop } from './signals.ts';
 import { choice, operands } from './values.ts';
@@ -11,6 +11,7 @@ const NAME = 'info';
 
 const FLAGS: readonly Flag[] = [
   { name: 'f', value: 'FMT', help: "IMAGE's format; default: found by its content" },
+  SNAPSHOT_FLAG,
   { name: 'output', value: 'human|json', help: 'a table for people (default), or JSON for programs' },
   ...openFlags("open the extents that IMAGE consists of, beneath DIR; default DIR: IMAGE's own directory"),
   { name: 'help', alias: 'h', help: 'this text' },

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { map } from '../index.ts';
 import { type Flag, parseFlags } from './flags.ts';
 import { mapHelp } from './inspect-help.ts';
-import { openFlags, openOptions } from './open-flags.ts';
+import { openFlags, openOptions, SNAPSHOT_FLAG } from './open-flags.ts';
 import { jsonArray, mapTable } from './print-map.ts';
 import type { Stop } from './signals.ts';
 import { choice, operands } from './values.ts';
@@ -12,6 +12,7 @@ const NAME = 'map';
 
 const FLAGS: readonly Flag[] = [
   { name: 'f', value: 'FMT', help: "IMAGE's format; default: found by its content" },
+  SNAPSHOT_FLAG,
   { name: 'output', value: 'human|json', help: 'a table for people (default), or a JSON array for programs' },
   ...openFlags("follow backing files, parents and extents to files beneath DIR; default DIR: IMAGE's own directory"),
   { name: 'help', alias: 'h', help: 'this text' },

@@ -2,7 +2,7 @@
 import { type Measurement, measure, parseSize } from '../index.ts';
 import { type Flag, parseFlags, usageError } from './flags.ts';
 import { measureHelp } from './make-help.ts';
-import { openFlags, openOptions } from './open-flags.ts';
+import { openFlags, openOptions, SNAPSHOT_FLAG } from './open-flags.ts';
 import { exactSize, printJson } from './print.ts';
 import type { Stop } from './signals.ts';
 import { TARGET_FLAGS, targetOptions } from './target-flags.ts';
@@ -12,6 +12,7 @@ const NAME = 'measure';
 
 const FLAGS: readonly Flag[] = [
   { name: 'f', value: 'FMT', help: "IN's format; default: found by its content" },
+  SNAPSHOT_FLAG,
   ...openFlags("follow backing files, parents and extents to files beneath DIR; default DIR: IN's own directory"),
   ...TARGET_FLAGS,
   { name: 'S', value: 'SIZE', help: 'as in convert: runs of zeros of this size are left out; default 4k' },

@@ -23,12 +23,20 @@ export function openFlags(follows: string): readonly Flag[] {
   ];
 }
 
+/** qemu-img's `-l`, for every command that reads one image. */
+export const SNAPSHOT_FLAG: Flag = {
+  name: 'l',
+  value: 'SNAPSHOT',
+  help: 'the disk as an internal snapshot has it: its name or id, or snapshot.id=ID,snapshot.name=NAME',
+};
+
 /** @param images whose directories `--allow-references` means where it names none. */
 export function openOptions(args: Arguments, ...images: readonly string[]): OpenOptions {
   return {
     allowReferences: allowedDirectories(args, ...images),
     allowDevice: args.has('allow-device'),
     forceShare: args.has('force-share'),
+    snapshot: args.text(SNAPSHOT_FLAG.name),
     limits: limits(args),
   };
 }

@@ -91,7 +91,8 @@ export interface ImageFacts {
   /** Unit of allocation in bytes; 0 where there is none (raw). */
   blockSize: number;
   references: readonly Reference[];
-  snapshots: readonly { id: string; name: string; virtualSize?: number }[];
+  /** `time`: when it was taken, in seconds since 1970. */
+  snapshots: readonly { id: string; name: string; time?: number; virtualSize?: number }[];
   /** Dirty bitmaps for incremental backups, where the format has them. Bytes a bit. */
   bitmaps?: readonly { name: string; granularity: number; enabled: boolean }[];
   encrypted: boolean;

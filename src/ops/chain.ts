@@ -3,7 +3,7 @@ import { escapeText, VdconvError } from '../base/errors.ts';
 import { outputLimit } from '../base/limits.ts';
 import type { Engine } from '../engine/contract.ts';
 import type { Image, OpenContext } from '../formats/format.ts';
-import { formatNamed, probeFormat } from '../formats/registry.ts';
+import { FORMATS, formatNamed, probeFormat } from '../formats/registry.ts';
 import { sameFile } from '../io/file-identity.ts';
 import { assertUnchanged, identityOf, openFileSource } from '../io/file-source.ts';
 import { directoryGate, refusingGate } from '../io/gate.ts';
@@ -163,7 +163,7 @@ async function openLayers(path: string, options: OpenOptions, system: SystemCall
       snapshot = undefined;
       opened = await gate.open(parent, layer.source);
       refuseCycle(opened, layers);
-      format = parent.format;
+      format = formatOf(parent, layer);
     }
   } catch (error) {
     await opened?.close();
@@ -181,6 +181,15 @@ async function openImage(source: ByteSource, name: string | undefined, context: 
     throw new VdconvError('usage', `${format.name} images have no internal snapshots`, { file: source.name });
   }
   return format.open(source, context);
+}
+
+/** What the image says that its parent is; undefined where it says nothing, as images made by old tools do. */
+function formatOf({ format, kind }: Reference, { source, image }: Layer): string | undefined {
+  if (format === undefined || FORMATS.some((f) => [f.name, ...f.aliases].includes(format.toLowerCase()))) {
+    return format;
+  }
+  const what = `its parent is said to be of format '${escapeText(format)}': not supported`;
+  throw new VdconvError('unsupported', what, { file: source.name, format: image.format, field: kind });
 }
 
 function refuseCycle(source: ByteSource, layers: readonly Layer[]): void {

@@ -41,7 +41,7 @@ test('any chain: one to three layers over any base, each longer or shorter than 
   const anyBase = fc.record({
     seed: fc.integer(),
     size: anySize,
-    format: fc.constantFrom('raw', 'qcow2', 'vmdk'),
+    format: fc.constantFrom('raw', 'qcow2', 'vmdk', 'vdi', 'vhdx'),
     compress: fc.boolean(),
   });
   await fc.assert(

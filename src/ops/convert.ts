@@ -128,7 +128,7 @@ export async function produce({
       },
       dataBytes,
       dropped: droppedFrom(chain, plan),
-      notes: [...notesOf(chain, plan), ...notes],
+      notes: [...notesOf(chain, plan, options.snapshot), ...notes],
       engine: engine.name,
       seconds: (performance.now() - begun) / 1000,
     };

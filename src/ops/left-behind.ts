@@ -10,14 +10,15 @@ export function droppedFrom({ top: { image } }: Chain, { carried = [] }: WritePl
 }
 
 /** One sentence each, for the result and stderr. */
-export function notesOf(chain: Chain, plan: WritePlan): string[] {
+export function notesOf(chain: Chain, plan: WritePlan, snapshot: string | undefined): string[] {
   const notes = chain.layers.flatMap(({ source, image }) =>
     image.facts.warnings.map((warning) => `${escapeText(source.name)}: ${warning}`),
   );
   const { snapshots, bitmaps = [] } = chain.top.image.facts;
   if (snapshots.length > 0) {
     const what = snapshots.length === 1 ? '1 internal snapshot is' : `${snapshots.length} internal snapshots are`;
-    notes.push(`${what} not carried over: only the current state of the disk is converted`);
+    const state = snapshot === undefined ? 'the current state of the disk' : `snapshot '${escapeText(snapshot)}'`;
+    notes.push(`${what} not carried over: only ${state} is converted`);
   }
   if (bitmaps.length > 0) {
     notes.push(

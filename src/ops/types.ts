@@ -21,12 +21,15 @@ export interface OpenOptions {
   allowDevice?: boolean | undefined;
   /** Read images that another program may be writing to. Default: `locked`, where the native engine runs. */
   forceShare?: boolean | undefined;
+  /**
+   * Read an internal snapshot instead of the current state: its id or name, or, where these are not unique,
+   * `snapshot.id=ID,snapshot.name=NAME` (either may be left out). The disk has the size it had then.
+   */
+  snapshot?: string | undefined;
   /** What the image may be at most, where it is not to be {@link Limits}' default; beyond it: `limit`. */
   limits?: Partial<Limits> | undefined;
   /** Ends the operation with VdconvError `aborted`. */
   signal?: AbortSignal | undefined;
-  /** The internal snapshot to read, by name or id, in place of the current state. */
-  snapshot?: string | undefined;
 }
 
 /** A part of the virtual disk, in bytes: [start, end). Default: all of it. */
@@ -142,7 +145,8 @@ export interface ImageInfo {
   /** Bytes of the unit of allocation; 0: none. */
   blockSize: number;
   references: (Pick<Reference, 'kind' | 'name'> & { format?: string; resolved?: string })[];
-  snapshots: { id: string; name: string; virtualSize?: number }[];
+  /** `time`: when it was taken, in seconds since 1970. */
+  snapshots: { id: string; name: string; time?: number; virtualSize?: number }[];
   encrypted: boolean;
   /** The format as such stores its data compressed. QCOW2 decides it cluster by cluster: false, `map` tells. */
   compressed: boolean;

@@ -79,11 +79,19 @@ export function checkIncompatible(header: Header): void {
   }
 }
 
-/** QCOW2 §Header: bit 3 is set if and only if the compression type is not deflate. Extended L2 needs 16 KiB clusters. */
+/**
+ * QCOW2 §Header: bit 3 is set if and only if the compression type is not deflate.
+ * A raw data file has no backing file: it alone is the disk.
+ */
 export function checkConsistency(header: Header): void {
   const type = header.compressionType;
-  const fault = (code: 'corrupt' | 'unsupported', field: string, value: number, offset: number, says: string) =>
-    illegalValue(code, headerV3.name, field, `${value}`, header.origin, offset, `${says}; QCOW2 §Header`);
+  const fault = (
+    code: 'corrupt' | 'unsupported',
+    field: string,
+    value: number | string,
+    offset: number,
+    says: string,
+  ) => illegalValue(code, headerV3.name, field, `${value}`, header.origin, offset, `${says}; QCOW2 §Header`);
   if (has(header.incompatibleFeatures, Incompatible.compressionType) !== (type !== CompressionType.deflate)) {
     const says = 'must be 0, deflate, exactly where incompatible feature bit 3 is clear';
     throw fault('corrupt', 'compressionType', type, headerV3.size, says);
@@ -91,10 +99,17 @@ export function checkConsistency(header: Header): void {
   if (type > CompressionType.zstd) {
     throw fault('unsupported', 'compressionType', type, headerV3.size, 'must be 0, deflate, or 1, zstd');
   }
-  const { offset } = headerV3.fields.clusterBits;
-  if (has(header.incompatibleFeatures, Incompatible.extendedL2) && header.clusterBits < 14) {
-    throw fault('corrupt', 'clusterBits', header.clusterBits, offset, 'must be at least 14 with extended L2 entries');
+  // Without a data file the bit says nothing, as with any autoclear bit of a feature that is not there.
+  if (isRawExternal(header) && header.backingFile !== undefined) {
+    const value = `0x${header.autoclearFeatures.toString(16)}`;
+    const says = 'bit 1, raw external data, allows no backing file';
+    throw fault('corrupt', 'autoclearFeatures', value, headerV3.fields.autoclearFeatures.offset, says);
   }
+}
+
+/** QCOW2 §Header: the data file alone is the disk, as a raw image. */
+export function isRawExternal({ incompatibleFeatures, autoclearFeatures }: Header): boolean {
+  return has(incompatibleFeatures, Incompatible.externalDataFile) && has(autoclearFeatures, Autoclear.rawExternalData);
 }
 
 /**
@@ -111,22 +126,9 @@ export function obstacle(header: Header): VdconvError | undefined {
     const details: ErrorDetails = { ...header.origin, field, offset: headerV3.fields[field].offset, hint };
     return new VdconvError(code, `${what} (${field} at offset ${details.offset})`, details);
   };
-  const bit = (n: number) => has(header.incompatibleFeatures, n);
-  if (bit(Incompatible.corrupt)) {
+  if (has(header.incompatibleFeatures, Incompatible.corrupt)) {
     const hint = 'repair a copy with qemu-img check -r all, then convert the copy';
     return fail('corrupt', 'the image is marked as corrupt: incompatible feature bit 1', 'incompatibleFeatures', hint);
-  }
-  if (bit(Incompatible.externalDataFile)) {
-    const what = 'guest data lies in an external data file, incompatible feature bit 2: not supported';
-    return fail('unsupported', what, 'incompatibleFeatures');
-  }
-  if (bit(Incompatible.compressionType)) {
-    const what = 'compressed with zstd, incompatible feature bit 3: not supported';
-    return fail('unsupported', what, 'incompatibleFeatures');
-  }
-  if (bit(Incompatible.extendedL2)) {
-    const what = 'extended L2 entries (subclusters), incompatible feature bit 4: not supported';
-    return fail('unsupported', what, 'incompatibleFeatures');
   }
   if (header.cryptMethod !== 0) {
     const method = encryption(header);

@@ -2,7 +2,7 @@
 import { VdconvError } from '../../base/errors.ts';
 import { divCeil, formatSize } from '../../base/units.ts';
 import { l1EntriesNeeded } from './header.ts';
-import { compressedOffsetBits, MAX_L1_BYTES, MAX_REFCOUNT_TABLE_BYTES } from './layout.ts';
+import { compressedOffsetBits, ENTRY_BYTES, MAX_L1_BYTES, MAX_REFCOUNT_TABLE_BYTES } from './layout.ts';
 import { MAX_CLUSTER } from './options.ts';
 
 /** 16-bit refcounts: the default of QEMU, and the only width of version 2. */
@@ -48,7 +48,7 @@ export function layOut(virtualSize: number, clusterSize: number, compress: boole
  * S * E >= B + S clusters. (An image without data has no other one; its B is smaller by those of the guest.)
  */
 function measure(virtualSize: number, clusterSize: number, compress: boolean): Geometry | undefined {
-  const l1Needed = l1EntriesNeeded(virtualSize, clusterSize);
+  const l1Needed = l1EntriesNeeded(virtualSize, clusterSize, ENTRY_BYTES);
   // Readers exist that refuse a table of no entries.
   const l1Size = Math.max(1, l1Needed);
   const l1Clusters = divCeil(l1Size * 8, clusterSize);

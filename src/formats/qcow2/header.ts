@@ -4,21 +4,26 @@ import { illegalValue, type Origin, type StructValues } from '../../base/struct.
 import { alignDown, divCeil, isAligned, SECTOR } from '../../base/units.ts';
 import type { ByteSource } from '../../io/types.ts';
 import { type Extensions, imageText, readExtensions } from './extensions.ts';
-import { Autoclear, checkConsistency, checkIncompatible, has } from './features.ts';
+import { Autoclear, checkConsistency, checkIncompatible, has, Incompatible } from './features.ts';
 import {
   COMPRESSION_TYPE_OFFSET,
   CompressionType,
+  ENTRY_BYTES,
+  EXTENDED_ENTRY_BYTES,
   headerAdditional,
   headerV2,
   headerV3,
   MAX_BACKING_NAME,
   MAX_REFCOUNT_TABLE_BYTES,
+  MIN_EXTENDED_CLUSTER_BITS,
 } from './layout.ts';
 
 type Fields = StructValues<typeof headerV3>;
 
 export interface Header extends Fields {
   clusterSize: number;
+  /** Bytes of an L2 entry: 16 with extended L2 entries. */
+  l2EntrySize: number;
   /** Bytes that the guest sees. */
   virtualSize: number;
   /** A value of `CompressionType`, or an unknown one. */
@@ -44,6 +49,7 @@ export async function readHeader(source: ByteSource): Promise<Header> {
   const header: Header = {
     ...fields,
     clusterSize,
+    l2EntrySize: l2EntrySize(fields),
     // As QEMU does: a size that is no multiple of 512 is rounded down.
     virtualSize: alignDown(fields.size, SECTOR),
     compressionType: compressionType(fields, cluster, origin),
@@ -75,19 +81,31 @@ function decodeHeader(bytes: Uint8Array, origin: Origin): Fields {
   };
 }
 
-/** L1 entries that map `virtualSize` bytes. QCOW2 §Cluster mapping: an L2 table is one cluster of 8-byte entries. */
-export function l1EntriesNeeded(virtualSize: number, clusterSize: number): number {
-  return divCeil(virtualSize, clusterSize * (clusterSize / 8));
+/** L1 entries that map `virtualSize` bytes. QCOW2 §Cluster mapping: an L2 table is one cluster of entries. */
+export function l1EntriesNeeded(virtualSize: number, clusterSize: number, entrySize: number): number {
+  return divCeil(virtualSize, clusterSize * (clusterSize / entrySize));
+}
+
+function l2EntrySize({ incompatibleFeatures }: Fields): number {
+  return has(incompatibleFeatures, Incompatible.extendedL2) ? EXTENDED_ENTRY_BYTES : ENTRY_BYTES;
 }
 
 /** The rules between fields, and of fields with the file: nothing is read before its place is known to exist. */
 function checkTables(fields: Fields, clusterSize: number, source: ByteSource, origin: Origin): void {
+  if (l2EntrySize(fields) !== ENTRY_BYTES && fields.clusterBits < MIN_EXTENDED_CLUSTER_BITS) {
+    throw illegal(
+      origin,
+      fields,
+      'clusterBits',
+      `must be at least ${MIN_EXTENDED_CLUSTER_BITS} with extended L2 entries`,
+    );
+  }
   for (const field of ['l1TableOffset', 'refcountTableOffset', 'snapshotsOffset'] as const) {
     if (!isAligned(fields[field], clusterSize)) {
       throw illegal(origin, fields, field, `must be a multiple of the cluster size ${clusterSize}`);
     }
   }
-  const needed = l1EntriesNeeded(alignDown(fields.size, SECTOR), clusterSize);
+  const needed = l1EntriesNeeded(alignDown(fields.size, SECTOR), clusterSize, l2EntrySize(fields));
   if (fields.l1Size < needed) {
     throw illegal(origin, fields, 'l1Size', `a disk of ${fields.size} bytes needs ${needed} entries`);
   }

@@ -13,6 +13,7 @@ export const qcow2: Format = {
   extensions: ['qcow2', 'qcow'],
   probe,
   open: openQcow2,
+  hasSnapshots: true,
   options,
   compresses: true,
   plan: planQcow2,

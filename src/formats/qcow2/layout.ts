@@ -102,6 +102,21 @@ export const bitmapsExtension = struct('QCOW2 bitmaps extension', 'be', 24, 'QCO
   bitmapDirectoryOffset: u64(16),
 });
 
+/** QCOW2 §Bitmap directory: extra data and the name follow, then padding to 8 bytes. */
+export const bitmapEntry = struct('QCOW2 bitmap directory entry', 'be', 24, 'QCOW2 §Bitmap directory', {
+  bitmapTableOffset: u64(0),
+  bitmapTableSize: u32(8),
+  flags: u32(12),
+  /** 1: dirty tracking, the only one there is. */
+  type: u8(16, { equals: 1, code: 'unsupported' }),
+  /** log2 of the bytes that one bit stands for; qemu limits. */
+  granularityBits: u8(17, { min: 9, max: 31 }),
+  nameSize: u16(18, { min: 1, max: 1023 }),
+  extraDataSize: u32(20),
+});
+/** Of `flags`: the bitmap goes on recording. */
+export const BITMAP_AUTO = 2;
+
 /** QCOW2 §Snapshots: extra data, id string and name follow, then padding to 8 bytes. */
 export const snapshotHeader = struct('QCOW2 snapshot table entry', 'be', 40, 'QCOW2 §Snapshots', {
   l1TableOffset: u64(0),
@@ -137,6 +152,14 @@ export const Entry = {
   l2ReservedHigh: 0x3f000000,
   l2ReservedLow: 0x1fe,
 } as const;
+
+/** Bytes of an L1 entry and of an L2 entry; QCOW2 §Extended L2 Entries: there a bitmap of subclusters follows it. */
+export const ENTRY_BYTES = 8;
+export const EXTENDED_ENTRY_BYTES = 16;
+/** Subclusters of a cluster: one bit each of the bitmap's two halves. */
+export const SUBCLUSTERS = 32;
+/** QCOW2 §Extended L2 Entries: a subcluster is at least a sector. */
+export const MIN_EXTENDED_CLUSTER_BITS = 14;
 
 /**
  * QCOW2 §Compressed Clusters Descriptor: bits 0 to x - 1 are the host offset, x to 61 the additional sectors, where

@@ -8,18 +8,26 @@ import { illegalValue } from '../../base/struct.ts';
 import { alignDown, alignUp, divCeil, MiB } from '../../base/units.ts';
 import type { ByteSource } from '../../io/types.ts';
 import { BatchBuilder, type BlockMap, Kind } from '../../map/extents.ts';
-import { decodeClusters, inL1 } from './clusters.ts';
+import { decodeClusters } from './clusters.ts';
+import { type DataPlace, inL1, type TablePart } from './entries.ts';
 import type { Header } from './header.ts';
-import { Entry } from './layout.ts';
+import { ENTRY_BYTES, Entry, SUBCLUSTERS } from './layout.ts';
+import { decodeSubclusters } from './subclusters.ts';
 
 /** Bytes of a table read at a time; an L2 table of 2 MiB is read whole all the same. */
 const PIECE = MiB;
 const HIGH = 2 ** 32;
 
 /** The block map of [start, end). Entries beyond `end` are neither read nor judged. */
-export async function* blockMap(source: ByteSource, header: Header, start: number, end: number): BlockMap {
-  const { clusterSize } = header;
-  const span = clusterSize * (clusterSize / 8);
+export async function* blockMap(
+  source: ByteSource,
+  header: Header,
+  data: DataPlace,
+  start: number,
+  end: number,
+): BlockMap {
+  const { clusterSize, l2EntrySize } = header;
+  const span = clusterSize * (clusterSize / l2EntrySize);
   const out = new BatchBuilder();
   const last = divCeil(end, span);
   for (let first = alignDown(start, span) / span; first < last; ) {
@@ -38,7 +46,8 @@ export async function* blockMap(source: ByteSource, header: Header, start: numbe
         }
         out.push(from, to - from, Kind.unallocated);
       } else {
-        yield* mapTables(source, header, offset, (first + i - tables) * span, from, to, out);
+        const guest = (first + i - tables) * span;
+        yield* mapTables(source, { header, data, guest, from, to, fileSize: source.size }, offset, out);
       }
     }
     first += count;
@@ -51,25 +60,26 @@ export async function* blockMap(source: ByteSource, header: Header, start: numbe
 /** Maps [from, to), of which the L2 tables at `offset` map all; the first of them begins at guest offset `guest`. */
 async function* mapTables(
   source: ByteSource,
-  header: Header,
+  part: Omit<TablePart, 'entries' | 'tableAt'>,
   offset: number,
-  guest: number,
-  from: number,
-  to: number,
   out: BatchBuilder,
 ): BlockMap {
-  const { clusterSize } = header;
+  const { header, guest, from, to } = part;
+  const { clusterSize, l2EntrySize } = header;
   const first = alignDown(from, clusterSize);
-  const tableAt = offset + ((first - guest) / clusterSize) * 8;
-  const length = ((alignUp(to, clusterSize) - first) / clusterSize) * 8;
+  const tableAt = offset + ((first - guest) / clusterSize) * l2EntrySize;
+  const count = (alignUp(to, clusterSize) - first) / clusterSize;
+  const length = count * l2EntrySize;
   if (tableAt + length > source.size) {
     const what = `L2 table at offset ${offset} is needed up to ${tableAt + length}, the file ends at ${source.size}`;
     throw new VdconvError('truncated', what, { ...header.origin, field: 'L2 table', offset });
   }
   const bytes = await source.read(tableAt, length, 'QCOW2 L2 table');
   const entries = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const table = { header, entries, tableAt, guest: first, from, to, fileSize: source.size };
-  for (let i = decodeClusters(table, 0, out); i < length / 8; i = decodeClusters(table, i, out)) {
+  const table: TablePart = { ...part, entries, tableAt, guest: first };
+  const [decode, units] =
+    l2EntrySize === ENTRY_BYTES ? [decodeClusters, count] : [decodeSubclusters, count * SUBCLUSTERS];
+  for (let i = decode(table, 0, out); i < units; i = decode(table, i, out)) {
     yield out.take();
   }
 }

@@ -1,4 +1,4 @@
-/** QCOW2 §Snapshots: lists the internal snapshots, for `info`. Only the active state is converted. */
+/** QCOW2 §Snapshots: the table of internal snapshots. */
 import { VdconvError } from '../../base/errors.ts';
 import { alignUp, MiB } from '../../base/units.ts';
 import type { ByteSource } from '../../io/types.ts';
@@ -8,8 +8,15 @@ import { MAX_SNAPSHOT_TABLE_BYTES, snapshotHeader } from './layout.ts';
 export interface Snapshot {
   id: string;
   name: string;
-  /** Bytes; absent in old images, where it is the size of the disk. */
+  /** Bytes; absent in old images, where it is the size of the disk. Untrusted, as the L1 table's place is. */
   virtualSize?: number;
+  /** When it was taken, in seconds since 1970. */
+  time: number;
+  /** The state of the whole disk, in an L1 table of its own. */
+  l1TableOffset: number;
+  l1Size: number;
+  /** Of its table entry in the file. */
+  at: number;
 }
 
 /** Extra data: u64 size of the VM state, u64 size of the disk, u64 instruction count; as many as extraDataSize says. */
@@ -67,6 +74,10 @@ function parseEntry(
   const snapshot: Snapshot = {
     id: text.decode(piece.subarray(id, name)),
     name: text.decode(piece.subarray(name, end)),
+    time: fields.dateSec,
+    l1TableOffset: fields.l1TableOffset,
+    l1Size: fields.l1Size,
+    at: fileOffset,
   };
   if (fields.extraDataSize >= DISK_SIZE_END) {
     const view = new DataView(piece.buffer, piece.byteOffset, piece.byteLength);
