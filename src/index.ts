@@ -12,7 +12,9 @@ export { type ErrorCode, escapeText, VdconvError } from './base/errors.ts';
 export { LIMITS, type Limits } from './base/limits.ts';
 export { formatSize, parseSize } from './base/units.ts';
 export { version } from './base/version.ts';
+export type { CheckedImage, Finding } from './formats/check.ts';
 export type { DiskMetadata, Geometry } from './formats/metadata.ts';
+export { check } from './ops/check.ts';
 export { compare } from './ops/compare.ts';
 export { convert } from './ops/convert.ts';
 export { create } from './ops/create.ts';
@@ -23,6 +25,8 @@ export { measure } from './ops/measure.ts';
 export { open } from './ops/open.ts';
 export { convertStream } from './ops/stream-out.ts';
 export type {
+  CheckOptions,
+  CheckResult,
   ComparedImage,
   CompareOptions,
   CompareResult,

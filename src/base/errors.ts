@@ -57,6 +57,8 @@ export class VdconvError extends Error {
   readonly field: string | undefined;
   readonly offset: number | undefined;
   readonly hint: string | undefined;
+  /** The message without the file and the hint. */
+  readonly what: string;
 
   constructor(code: ErrorCode, what: string, details: ErrorDetails = {}) {
     const at = details.file === undefined ? '' : `${escapeText(details.file)}: `;
@@ -68,6 +70,7 @@ export class VdconvError extends Error {
     this.field = details.field;
     this.offset = details.offset;
     this.hint = details.hint;
+    this.what = what;
   }
 }
 

@@ -114,6 +114,7 @@ describe('what it says about itself', () => {
       [['info', '-h'], 'vdconv info says what a disk image is: format, sizes, what it refers to.'],
       [['map', '-h'], "vdconv map says where each byte of an image's virtual disk lies."],
       [['compare', '-h'], 'vdconv compare says whether two images hold the same virtual disk.'],
+      [['check', '--help'], 'vdconv check says whether an image keeps the rules of its format: structure,'],
     ] as const) {
       const { status, stdout, stderr } = vdconv(...args);
       expect([status, stderr]).toEqual([0, '']);
@@ -237,7 +238,7 @@ describe('exit status 2: usage', () => {
     [['disk.vmdk'], 'OUT is missing; see vdconv convert --help'],
     [
       ['chekc'],
-      "'chekc' is no command (compare, convert, info, map), and OUT is missing for an image; see vdconv --help",
+      "'chekc' is no command (check, compare, convert, create, info, map, measure), and OUT is missing for an image; see vdconv --help",
     ],
     [['convert', '--bogus', 'a', 'b'], "unknown option '--bogus'; see vdconv convert --help"],
     [['info'], 'IMAGE is missing; see vdconv info --help'],

@@ -26,6 +26,9 @@ export const SIGPIPE_STATUS = 141;
 /** `compare`: two disks that differ, which is an answer and no failure. */
 export const DIFFERENT_STATUS = 1;
 
+/** `check` has qemu-img's own. */
+export const CHECK_STATUS = { notChecked: 1, corrupt: 2, leaks: 3, unsupported: 63 } as const;
+
 /** @param stopped the signal that made the work stop, if one did. */
 export function exitStatus(error: unknown, stopped?: StopSignal): number {
   if (!(error instanceof VdconvError)) {

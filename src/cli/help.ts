@@ -85,6 +85,7 @@ Usage:
   vdconv compare [options] A B     is it the same disk: vdconv compare --help
   vdconv measure [options] IN      how large OUT would be: vdconv measure --help
   vdconv create [options] OUT SIZE an empty image or layer: vdconv create --help
+  vdconv check [options] IMAGE     is it sound: vdconv check --help
 
 Examples:
   vdconv disk.vmdk disk.qcow2

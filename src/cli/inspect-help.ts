@@ -1,4 +1,4 @@
-/** Help texts of the commands that look at images: `map` and `compare`. */
+/** Help texts of the commands that look at images: `map`, `compare` and `check`. */
 import type { Flag } from './flags.ts';
 import { columns, flagRows, formatRows } from './help.ts';
 
@@ -57,5 +57,33 @@ Exit status:
   2 wrong usage                           6 an image changed while it was read
   3 an image is damaged, truncated,       8 over a limit
     unreadable or not supported           129, 130, 143 stopped by a signal
+`;
+}
+
+export function checkHelp(flags: readonly Flag[]): string {
+  return `vdconv check says whether an image keeps the rules of its format: structure,
+checksums, reference counts, places that overlap or lie outside the file.
+
+Usage:
+  vdconv check [options] IMAGE
+
+Options:
+${columns(flagRows(flags))}
+Also accepted, as qemu-img's, without effect: -T CACHE.
+IMAGE is never changed, and its parents are not looked at. QCOW2's corruptions
+and leaks are counted as qemu-img counts them. All findings are counted, the
+first 1000 are shown.
+
+Examples:
+  vdconv check disk.qcow2
+  vdconv check --output=json disk.vmdk
+  vdconv check --allow-references split.vmdk
+
+Formats:
+${columns(formatRows())}
+Exit status, as qemu-img check's:
+  0 no errors                             3 leaks only: space is wasted
+  1 it could not be checked, or usage     63 the format has nothing to check
+  2 corrupt                               129, 130, 143 stopped by a signal
 `;
 }

@@ -6,6 +6,7 @@ import { type Stop, stopOnSignals } from './signals.ts';
 import { guardStreams } from './streams.ts';
 
 const COMMANDS: Readonly<Record<string, (argv: readonly string[], stop: Stop) => Promise<void>>> = {
+  check: async (argv, stop) => (await import('./check.ts')).runCheck(argv, stop),
   compare: async (argv, stop) => (await import('./compare.ts')).runCompare(argv, stop),
   convert: async (argv, stop) => (await import('./convert.ts')).runConvert(argv, stop),
   create: async (argv, stop) => (await import('./create.ts')).runCreate(argv, stop),

@@ -4,6 +4,7 @@ import type { ByteSource, Reference, ReferenceGate } from '../io/types.ts';
 import type { DataFile } from '../map/data-file.ts';
 import type { BlockMap } from '../map/extents.ts';
 import type { Layout, Piece, Writer } from '../map/layout.ts';
+import type { CheckContext, CheckedImage } from './check.ts';
 import type { DiskMetadata, MetadataKey } from './metadata.ts';
 
 export type { Writer } from '../map/layout.ts';
@@ -27,6 +28,11 @@ export interface Format {
   readonly hasSnapshots?: boolean;
   /** Whether an output can be a layer over another image ({@link WriteRequest.base}). */
   readonly layers?: boolean;
+  /**
+   * Looks at all metadata and goes on behind what is wrong, as far as that is possible. Errors mean that it was not:
+   * `corrupt` and `truncated` are findings for the caller. Bounded in time and memory. Absent: there is nothing to check.
+   */
+  check?(source: ByteSource, context: CheckContext): Promise<CheckedImage>;
   /** What `-o` takes when this format is written. Empty for a format that is only read. */
   readonly options: readonly OptionSpec[];
   /** Whether `-c` is possible. */

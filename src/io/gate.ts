@@ -14,7 +14,7 @@ import { describeReference, flagFor, isSiblingExtent, locate, notAPath, resolveR
 import { errnoOf, readError } from './os-error.ts';
 import type { ByteSource, Reference, ReferenceGate } from './types.ts';
 
-type FileOptions = Pick<FileSourceOptions, 'system' | 'forceShare'>;
+export type FileOptions = Pick<FileSourceOptions, 'system' | 'forceShare'>;
 
 /** Follows nothing but the sibling extents of a VMDK descriptor: the default. */
 export function refusingGate(options: FileOptions = {}): ReferenceGate {

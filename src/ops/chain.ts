@@ -2,13 +2,13 @@
 import { escapeText, VdconvError } from '../base/errors.ts';
 import { outputLimit } from '../base/limits.ts';
 import type { Engine } from '../engine/contract.ts';
-import type { Image, OpenContext } from '../formats/format.ts';
+import type { Format, Image, OpenContext } from '../formats/format.ts';
 import { FORMATS, formatNamed, probeFormat } from '../formats/registry.ts';
 import { sameFile } from '../io/file-identity.ts';
 import { assertUnchanged, identityOf, openFileSource } from '../io/file-source.ts';
-import { directoryGate, refusingGate } from '../io/gate.ts';
+import { directoryGate, type FileOptions as GateOptions, refusingGate } from '../io/gate.ts';
 import type { SystemCalls } from '../io/system.ts';
-import type { ByteSource, Reference } from '../io/types.ts';
+import type { ByteSource, Reference, ReferenceGate } from '../io/types.ts';
 import { checked } from '../map/checked.ts';
 import type { DataFile } from '../map/data-file.ts';
 import { DataLimit } from '../map/data-limit.ts';
@@ -129,13 +129,10 @@ export async function openTop(path: string, options: OpenOptions, system: System
 }
 
 async function openLayers(path: string, options: OpenOptions, system: SystemCalls, follow: boolean): Promise<Chain> {
-  const { allowReferences, allowDevice, forceShare } = options;
+  const { allowDevice, forceShare } = options;
   const limits = limitsOf(options);
   const files = { system, forceShare };
-  const gate =
-    allowReferences === undefined || allowReferences === false
-      ? refusingGate(files)
-      : directoryGate(allowReferences === true ? [directoryOf(path)] : allowReferences, files);
+  const gate = gateFor(path, options, files);
   const layers: Layer[] = [];
   let opened: ByteSource | undefined = await openFileSource(path, { ...files, allowDevice });
   try {
@@ -172,11 +169,26 @@ async function openLayers(path: string, options: OpenOptions, system: SystemCall
   }
 }
 
+/** The gate that the caller's permission makes. */
+export function gateFor(
+  path: string,
+  { allowReferences }: Pick<OpenOptions, 'allowReferences'>,
+  files: GateOptions,
+): ReferenceGate {
+  return allowReferences === undefined || allowReferences === false
+    ? refusingGate(files)
+    : directoryGate(allowReferences === true ? [directoryOf(path)] : allowReferences, files);
+}
+
+/** The format that was said, or that the file's content shows. */
+export async function imageFormat(source: ByteSource, name: string | undefined): Promise<Format> {
+  return name === undefined
+    ? probeFormat(await readSample(source), source.name)
+    : formatNamed(name, escapeText(source.name));
+}
+
 async function openImage(source: ByteSource, name: string | undefined, context: OpenContext): Promise<Image> {
-  const format =
-    name === undefined
-      ? probeFormat(await readSample(source), source.name)
-      : formatNamed(name, escapeText(source.name));
+  const format = await imageFormat(source, name);
   if (context.snapshot !== undefined && format.hasSnapshots !== true) {
     throw new VdconvError('usage', `${format.name} images have no internal snapshots`, { file: source.name });
   }

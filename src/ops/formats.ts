@@ -11,6 +11,7 @@ export function formats(): FormatSummary[] {
     extensions: f.extensions,
     writes: f.plan !== undefined,
     compresses: f.compresses,
+    checks: f.check !== undefined,
     options: f.options.map(({ key, type, choices, default: value, help }) => ({
       key,
       type,

@@ -1,6 +1,7 @@
 /** What the operations take and return: the shapes that the library exports and the command line prints. */
 
 import type { Limits } from '../base/limits.ts';
+import type { CheckedImage, Finding } from '../formats/check.ts';
 import type { DiskMetadata } from '../formats/metadata.ts';
 import type { Reference } from '../io/types.ts';
 
@@ -128,6 +129,29 @@ export interface CompareResult {
   bytesRead: number;
   a: ComparedImage;
   b: ComparedImage;
+  seconds: number;
+}
+
+/** What {@link check} is to do. */
+export interface CheckOptions extends Omit<OpenOptions, 'snapshot'> {
+  onProgress?: ((progress: Progress) => void) | undefined;
+}
+
+/** What {@link check} found. `vdconv check --output=json` prints this under the names that `qemu-img check` uses. */
+export interface CheckResult extends CheckedImage {
+  filename: string;
+  format: string;
+  /** Broken rules, and units that are counted as used and are not. All are counted, whatever {@link findings} holds. */
+  corruptions: number;
+  leaks: number;
+  /** Things that could not be judged, because what they depend on is damaged. */
+  checkErrors: number;
+  /** Damage kept the check from seeing all of the image. */
+  incomplete: boolean;
+  /** The first 1000, in the order in which they were found. */
+  findings: Finding[];
+  /** Findings that are not in the list. */
+  omitted: number;
   seconds: number;
 }
 
@@ -263,6 +287,7 @@ export interface FormatSummary {
   extensions: readonly string[];
   writes: boolean;
   compresses: boolean;
+  checks: boolean;
   options: readonly {
     key: string;
     type: string;

@@ -3,7 +3,14 @@ import { VdconvError } from '../../base/errors.ts';
 import { illegalValue, type Origin, type StructValues } from '../../base/struct.ts';
 import { alignUp } from '../../base/units.ts';
 import { parseFeatureNames } from './features.ts';
-import { bitmapsExtension, ExtensionType, headerExtension, MAX_BACKING_FORMAT, MAX_EXTENSIONS } from './layout.ts';
+import {
+  bitmapsExtension,
+  ExtensionType,
+  encryptionExtension,
+  headerExtension,
+  MAX_BACKING_FORMAT,
+  MAX_EXTENSIONS,
+} from './layout.ts';
 
 export interface Extensions {
   /** Untrusted, as {@link dataFile} is. */
@@ -12,6 +19,8 @@ export interface Extensions {
   featureNames: Map<string, string>;
   /** Only where the autoclear bit says that they are up to date. */
   bitmaps?: StructValues<typeof bitmapsExtension>;
+  /** Where the LUKS header is. */
+  encryption?: StructValues<typeof encryptionExtension>;
 }
 
 /**
@@ -67,6 +76,13 @@ export function readExtensions(
           }
           found.bitmaps = bitmapsExtension.decode(data, at1);
         }
+        break;
+      case ExtensionType.encryption:
+        if (length !== encryptionExtension.size) {
+          const says = `must be ${encryptionExtension.size}; QCOW2 §Encryption`;
+          throw illegalValue('corrupt', encryptionExtension.name, 'length', `${length}`, origin, at + 4, says);
+        }
+        found.encryption = encryptionExtension.decode(data, at1);
         break;
       default:
       // Unknown extensions are optional by definition.

@@ -1,6 +1,7 @@
 /** QCOW2, versions 2 and 3: the disk format of QEMU and KVM. */
 import type { Field } from '../../base/struct.ts';
 import type { Format, Sample } from '../format.ts';
+import { checkQcow2 } from './check/check.ts';
 import { headerV2, MAGIC } from './layout.ts';
 import { options } from './options.ts';
 import { planQcow2 } from './plan.ts';
@@ -13,6 +14,7 @@ export const qcow2: Format = {
   extensions: ['qcow2', 'qcow'],
   probe,
   open: openQcow2,
+  check: checkQcow2,
   hasSnapshots: true,
   options,
   compresses: true,

@@ -86,6 +86,7 @@ export const ExtensionType = {
   featureNames: 0x6803f857,
   bitmaps: 0x23852875,
   dataFile: 0x44415441,
+  encryption: 0x0537be77,
 } as const;
 
 /** QCOW2 §Feature name table: entries of 48 bytes. `type` as in features.ts; the name is padded with NULs. */
@@ -116,6 +117,12 @@ export const bitmapEntry = struct('QCOW2 bitmap directory entry', 'be', 24, 'QCO
 });
 /** Of `flags`: the bitmap goes on recording. */
 export const BITMAP_AUTO = 2;
+
+/** QCOW2 §Full disk encryption header pointer: where the LUKS header is, with encryption method 2. Bytes. */
+export const encryptionExtension = struct('QCOW2 encryption header pointer', 'be', 16, 'QCOW2 §Encryption', {
+  offset: u64(0),
+  length: u64(8),
+});
 
 /** QCOW2 §Snapshots: extra data, id string and name follow, then padding to 8 bytes. */
 export const snapshotHeader = struct('QCOW2 snapshot table entry', 'be', 40, 'QCOW2 §Snapshots', {
