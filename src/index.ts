@@ -43,6 +43,7 @@ export type {
   OpenOptions,
   Progress,
   RangeOptions,
+  SalvagedRange,
   TargetOptions,
 } from './ops/types.ts';
 

@@ -1,9 +1,10 @@
 /** `vdconv convert`, and `vdconv IN OUT`, which is the same with defaults. */
 import { type ConvertOptions, convert } from '../index.ts';
+import { DAMAGED_STATUS } from './exit.ts';
 import { type Arguments, type Flag, parseFlags } from './flags.ts';
 import { convertHelp, targetOptionHelp } from './help.ts';
 import { openFlags, openOptions, SNAPSHOT_FLAG } from './open-flags.ts';
-import { printNotes, printResult } from './print.ts';
+import { printLost, printNotes, printResult } from './print.ts';
 import { openProgress, PROGRESS_FLAGS } from './progress-flags.ts';
 import type { Stop } from './signals.ts';
 import { OUTPUT_FLAGS, TARGET_FLAGS, targetOptions } from './target-flags.ts';
@@ -26,6 +27,7 @@ export const FLAGS: readonly Flag[] = [
     value: 'DIR',
     help: "where temporary files go that a pipe makes necessary; default: the system's place",
   },
+  { name: 'salvage', help: 'convert what can be read, zeros for the rest, list what is lost; exit status 3' },
   {
     name: 'max-output',
     value: 'SIZE',
@@ -60,6 +62,10 @@ export async function runConvert(argv: readonly string[], stop: Stop): Promise<v
   if (view.style !== 'json' && !args.has('q')) {
     process.stderr.write(printNotes(result.notes) + printResult(result));
   }
+  if (result.salvaged.length > 0) {
+    process.stderr.write(printLost(result.salvaged));
+    process.exitCode = DAMAGED_STATUS;
+  }
 }
 
 /** `-`: standard output. */
@@ -75,6 +81,7 @@ export function convertOptions(args: Arguments, source: string): ConvertOptions 
     zeroGranularity: size(args, 'S'),
     threads: wholeNumber(args, NAME, 'm'),
     rate: size(args, 'r'),
+    salvage: args.has('salvage'),
     maxOutput: size(args, 'max-output'),
     spool: args.text('spool'),
   };

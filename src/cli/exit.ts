@@ -23,6 +23,9 @@ export type StopSignal = keyof typeof SIGNAL_STATUS;
 
 export const SIGPIPE_STATUS = 141;
 
+/** `convert --salvage`: the target is there, and not all of the source is in it. */
+export const DAMAGED_STATUS = 3;
+
 /** `compare`: two disks that differ, which is an answer and no failure. */
 export const DIFFERENT_STATUS = 1;
 

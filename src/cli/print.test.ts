@@ -109,6 +109,7 @@ describe('printResult', () => {
     },
     dropped: [],
     dataBytes: 0,
+    salvaged: [],
     notes: [],
     engine: 'native',
     seconds: 1.249,

@@ -1,5 +1,5 @@
 /** Results as text. Whatever came from an image is escaped: it may have been made to deceive a terminal. */
-import { type ConvertResult, escapeText, formatSize, type ImageInfo } from '../index.ts';
+import { type ConvertResult, escapeText, formatSize, type ImageInfo, type SalvagedRange } from '../index.ts';
 
 /** JSON that is safe on a terminal: besides what JSON escapes, whatever {@link escapeText} would. */
 export function printJson(value: unknown): string {
@@ -29,6 +29,15 @@ export function printCreated({ target }: ConvertResult): string {
 
 export function printNotes(notes: readonly string[]): string {
   return notes.map((note) => `vdconv: note: ${escapeText(note)}\n`).join('');
+}
+
+/** What a conversion could not read, a line each. */
+export function printLost(ranges: readonly SalvagedRange[]): string {
+  const total = ranges.reduce((sum, { length }) => sum + length, 0);
+  const lines = ranges.map(
+    ({ start, length, why }) => `vdconv: lost: ${length} bytes at ${start}: ${escapeText(why)}\n`,
+  );
+  return `${lines.join('')}vdconv: ${total} bytes could not be read, and are zeros in the target\n`;
 }
 
 export function printInfo(info: ImageInfo): string {

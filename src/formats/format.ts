@@ -55,6 +55,11 @@ export interface OpenContext {
   gate: ReferenceGate;
   /** Of descriptor and extents; the caller holds the image to the others. Absent: the default ones. */
   limits?: Limits | undefined;
+  /**
+   * Some of the image may be missing or damaged. What keeps guest bytes from being read then shows when the map comes to
+   * them, if it can: a table that ends early is no reason not to open.
+   */
+  salvage?: boolean | undefined;
   /** The internal snapshot to read, by name or id, in place of the current state. Only where the format has them. */
   snapshot?: string | undefined;
 }

@@ -18,13 +18,17 @@ import { uniform } from '../map/uniform.ts';
 import { throwIfAborted } from './abort.ts';
 import { checkLimits, limitsOf, overLimit } from './limits.ts';
 import { checkParent } from './parent.ts';
+import { Salvage } from './salvage.ts';
+import { type Reasons, salvagedLayer } from './salvage-layer.ts';
 import { readSample } from './sample.ts';
-import type { OpenOptions } from './types.ts';
+import type { OpenOptions, SalvagedRange } from './types.ts';
 import { Uses } from './uses.ts';
 
 export interface Layer {
   source: ByteSource;
   image: Image;
+  /** With `salvage`: why ranges that are data of the image's last file are lost. */
+  reasons?: Reasons;
 }
 
 /** The chain from the named image (top) down. Close it. */
@@ -35,6 +39,7 @@ export class Chain {
   /** Whatever reads while the caller may close. */
   readonly uses: Uses;
   #limit: DataLimit | undefined;
+  #salvage: Salvage | undefined;
 
   constructor(layers: readonly Layer[]) {
     this.layers = layers;
@@ -53,7 +58,17 @@ export class Chain {
   /** What the guest sees in [start, end). */
   extents(start: number, end: number): BlockMap {
     const map = mapFrom(this.layers, 0, start, end);
-    return this.#limit?.map(map) ?? map;
+    const readable = this.#salvage?.map(map) ?? map;
+    return this.#limit?.map(readable) ?? readable;
+  }
+
+  /** The same, and zeros behind the disk's end. */
+  async *padded(start: number, end: number): BlockMap {
+    const there = Math.min(end, this.virtualSize);
+    if (start < there) {
+      yield* this.extents(start, there);
+    }
+    yield* uniform(Math.max(start, there), end, Kind.zero);
   }
 
   /**
@@ -65,13 +80,21 @@ export class Chain {
     this.#limit = most === 0 ? undefined : new DataLimit(most ?? outputLimit(bytes), this.top.source.name);
   }
 
-  /** The same, and zeros behind the disk's end. */
-  async *padded(start: number, end: number): BlockMap {
-    const there = Math.min(end, this.virtualSize);
-    if (start < there) {
-      yield* this.extents(start, there);
+  /** From now on what cannot be read is zeros in the maps, and in {@link lost}. For layers opened with `salvage`. */
+  salvage(engine: Engine, signal: AbortSignal | undefined): void {
+    const reasons = new Map<number, Reasons>();
+    let files = 0;
+    for (const layer of this.layers) {
+      files += layer.image.dataFiles.length;
+      if (layer.reasons !== undefined) {
+        reasons.set(files - 1, layer.reasons);
+      }
     }
-    yield* uniform(Math.max(start, there), end, Kind.zero);
+    this.#salvage = new Salvage(engine, this.dataFiles, reasons, signal);
+  }
+
+  get lost(): readonly SalvagedRange[] {
+    return this.#salvage?.lost.list ?? [];
   }
 
   /** The guest's bytes of a range within the disk; `map` stands in for {@link extents} of it. */
@@ -91,10 +114,14 @@ export class Chain {
     );
   }
 
-  /** Throws `changed` where a file is no longer what it was when it was opened. */
+  /** Throws `changed` where a file is no longer what it was when it was opened, and where all of the disk is lost. */
   async assertUnchanged(): Promise<void> {
     for (const source of this.#sources()) {
       await assertUnchanged(source);
+    }
+    const [first] = this.lost;
+    if (first !== undefined && this.#salvage?.lost.bytes === this.virtualSize) {
+      throw new VdconvError('corrupt', `nothing of the disk can be read: ${first.why}`, { file: this.top.source.name });
     }
   }
 
@@ -119,7 +146,7 @@ function mapFrom(layers: readonly Layer[], index: number, start: number, end: nu
 }
 
 /** Opens an image and, as far as `options` allow, the layers below it. */
-export async function openChain(path: string, options: OpenOptions, system: SystemCalls): Promise<Chain> {
+export async function openChain(path: string, options: ChainOptions, system: SystemCalls): Promise<Chain> {
   return openLayers(path, options, system, true);
 }
 
@@ -128,8 +155,12 @@ export async function openTop(path: string, options: OpenOptions, system: System
   return openLayers(path, options, system, false);
 }
 
-async function openLayers(path: string, options: OpenOptions, system: SystemCalls, follow: boolean): Promise<Chain> {
-  const { allowDevice, forceShare } = options;
+interface ChainOptions extends OpenOptions {
+  salvage?: boolean | undefined;
+}
+
+async function openLayers(path: string, options: ChainOptions, system: SystemCalls, follow: boolean): Promise<Chain> {
+  const { allowDevice, forceShare, salvage } = options;
   const limits = limitsOf(options);
   const files = { system, forceShare };
   const gate = gateFor(path, options, files);
@@ -139,7 +170,8 @@ async function openLayers(path: string, options: OpenOptions, system: SystemCall
     let { format, snapshot } = options;
     for (;;) {
       throwIfAborted(options.signal);
-      const layer: Layer = { source: opened, image: await openImage(opened, format, { gate, snapshot, limits }) };
+      const image = await openImage(opened, format, { gate, snapshot, limits, salvage });
+      const layer: Layer = salvage === true ? salvagedLayer(opened, image) : { source: opened, image };
       opened = undefined;
       const child = layers.at(-1);
       layers.push(layer);

@@ -60,6 +60,9 @@ async function run(
     const chain = await openChain(source, options, engine);
     try {
       chain.limitData(options.maxOutput);
+      if (options.salvage === true) {
+        chain.salvage(engine, options.signal);
+      }
       const differs = base && ((plan: WritePlan) => blocksThatDiffer(engine, chain, base.chain, plan, options));
       return await produce({ engine, chain, source, target, options, base: base?.image, differs, write });
     } finally {
@@ -127,6 +130,7 @@ export async function produce({
         siblings: [...siblings],
       },
       dataBytes,
+      salvaged: [...chain.lost],
       dropped: droppedFrom(chain, plan),
       notes: [...notesOf(chain, plan, options.snapshot), ...notes],
       engine: engine.name,

@@ -214,6 +214,11 @@ export interface ConvertOptions extends OpenOptions, TargetOptions {
   /** Guest bytes per second that are read and written, on average; zeros are free. At least 1024. Default: no limit. */
   rate?: number | undefined;
   /**
+   * Convert what is there: what is missing or damaged is zeros in the target and in the result's `salvaged`. All data is
+   * read twice. Fails all the same where nothing can be read.
+   */
+  salvage?: boolean | undefined;
+  /**
    * Guest bytes of data that are read at most; beyond it: `limit`. 0: any number. Default: 1000 times the bytes of the
    * image's files and 1 GiB.
    */
@@ -255,6 +260,14 @@ export interface Progress {
   total: number;
 }
 
+/** Guest bytes that could not be read and are zeros in the target. */
+export interface SalvagedRange {
+  start: number;
+  length: number;
+  /** Of the first of them, one sentence. */
+  why: string;
+}
+
 /** What a conversion did. */
 export interface ConvertResult {
   source: { filename: string; format: string; virtualSize: number };
@@ -273,6 +286,8 @@ export interface ConvertResult {
   dropped: string[];
   /** Guest bytes that held data. */
   dataBytes: number;
+  /** With `salvage`: what is missing, in order. Empty: nothing is. */
+  salvaged: SalvagedRange[];
   /** What the user should know: padding, snapshots not carried; one sentence each. */
   notes: string[];
   engine: 'native' | 'portable';

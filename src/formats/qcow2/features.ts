@@ -115,8 +115,10 @@ export function isRawExternal({ incompatibleFeatures, autoclearFeatures }: Heade
 /**
  * Why the guest's bytes cannot be had although the metadata is legal, or undefined. Opening succeeds all the same, so
  * that `info` can say what the image is; reading its block map throws this.
+ *
+ * @param salvage read what a writer once found to be inconsistent.
  */
-export function obstacle(header: Header): VdconvError | undefined {
+export function obstacle(header: Header, salvage = false): VdconvError | undefined {
   const fail = (
     code: 'corrupt' | 'unsupported' | 'limit',
     what: string,
@@ -126,8 +128,8 @@ export function obstacle(header: Header): VdconvError | undefined {
     const details: ErrorDetails = { ...header.origin, field, offset: headerV3.fields[field].offset, hint };
     return new VdconvError(code, `${what} (${field} at offset ${details.offset})`, details);
   };
-  if (has(header.incompatibleFeatures, Incompatible.corrupt)) {
-    const hint = 'repair a copy with qemu-img check -r all, then convert the copy';
+  if (has(header.incompatibleFeatures, Incompatible.corrupt) && !salvage) {
+    const hint = 'repair a copy with qemu-img check -r all and convert that, or take what there is with --salvage';
     return fail('corrupt', 'the image is marked as corrupt: incompatible feature bit 1', 'incompatibleFeatures', hint);
   }
   if (header.cryptMethod !== 0) {

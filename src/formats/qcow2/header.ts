@@ -34,7 +34,7 @@ export interface Header extends Fields {
   origin: Origin;
 }
 
-export async function readHeader(source: ByteSource): Promise<Header> {
+export async function readHeader(source: ByteSource, salvage = false): Promise<Header> {
   const origin: Origin = { file: source.name, format: 'qcow2', at: 0 };
   const start = await source.read(0, Math.min(headerV3.size, source.size), headerV3.name);
   const fields = decodeHeader(start, origin);
@@ -42,7 +42,7 @@ export async function readHeader(source: ByteSource): Promise<Header> {
   if (fields.headerLength > clusterSize) {
     throw illegal(origin, fields, 'headerLength', `must be at most the cluster size ${clusterSize}`);
   }
-  checkTables(fields, clusterSize, source, origin);
+  checkTables(fields, clusterSize, source, origin, salvage);
   const cluster = await source.read(0, Math.min(clusterSize, source.size), 'QCOW2 first cluster');
   const end = checkBackingName(fields, clusterSize, cluster.length, origin);
   const bitmapsValid = has(fields.autoclearFeatures, Autoclear.bitmaps);
@@ -91,7 +91,7 @@ function l2EntrySize({ incompatibleFeatures }: Fields): number {
 }
 
 /** The rules between fields, and of fields with the file: nothing is read before its place is known to exist. */
-function checkTables(fields: Fields, clusterSize: number, source: ByteSource, origin: Origin): void {
+function checkTables(fields: Fields, clusterSize: number, source: ByteSource, origin: Origin, salvage: boolean): void {
   if (l2EntrySize(fields) !== ENTRY_BYTES && fields.clusterBits < MIN_EXTENDED_CLUSTER_BITS) {
     throw illegal(
       origin,
@@ -126,7 +126,8 @@ function checkTables(fields: Fields, clusterSize: number, source: ByteSource, or
   ] as const;
   for (const [table, field, length] of tables) {
     const end = fields[field] + length;
-    if (length > 0 && end > source.size) {
+    // To be salvaged: what the table's missing part maps is lost, no more.
+    if (length > 0 && end > source.size && !salvage) {
       const what = `${table} at offset ${fields[field]} ends at ${end}, the file at ${source.size}`;
       throw new VdconvError('truncated', what, { ...origin, field, offset: fields[field] });
     }

@@ -11,13 +11,13 @@ import { findSnapshot, headerOf } from './snapshot-state.ts';
 import { readSnapshots } from './snapshots.ts';
 
 /** @param context.snapshot id or name: the disk as it was then. */
-export async function openQcow2(source: ByteSource, { gate, snapshot }: OpenContext): Promise<Image> {
-  const active = await readHeader(source);
+export async function openQcow2(source: ByteSource, { gate, snapshot, salvage }: OpenContext): Promise<Image> {
+  const active = await readHeader(source, salvage);
   const snapshots = active.nbSnapshots > 0 ? await readSnapshots(source, active) : [];
   const header = snapshot === undefined ? active : headerOf(findSnapshot(snapshots, snapshot, active), active, source);
   const parent = backingReference(header);
   const facts = await imageFacts(source, header, parent, snapshots);
-  const blocked = obstacle(header);
+  const blocked = obstacle(header, salvage);
   const { file, failure = blocked } = blocked === undefined ? await openDataFile(source, header, gate) : {};
   const data = { external: isExternal(header), size: file?.size ?? source.size };
   const codec = header.compressionType === CompressionType.zstd ? 'zstd' : 'deflate';

@@ -8,12 +8,12 @@ import { ENTRY_BYTES, Header, PREHEADER_BYTES } from './layout.ts';
 /** VirtualBox before 1.1 (2007): no header size, other fields from there on. */
 const VERSION_ANCIENT = 0x00000002;
 
-export async function readHeader(source: ByteSource): Promise<Header> {
+export async function readHeader(source: ByteSource, salvage = false): Promise<Header> {
   const origin: Origin = { file: source.name, format: 'vdi', at: 0 };
   const bytes = await source.read(0, Math.min(Header.size, source.size), Header.name);
   refuseAncient(bytes, origin);
   const header = Header.decode(bytes, origin);
-  checkPlaces(header, source.size, origin);
+  checkPlaces(header, source.size, origin, salvage);
   return header;
 }
 
@@ -37,7 +37,7 @@ function refuseAncient(bytes: Uint8Array, origin: Origin): void {
 }
 
 /** The rules between fields: header, block map and blocks follow one another, and the map is in the file. */
-function checkPlaces(header: Header, fileSize: number, origin: Origin): void {
+function checkPlaces(header: Header, fileSize: number, origin: Origin, salvage: boolean): void {
   const { headerSize, offsetBlocks, offsetData, diskSize, blockSize, blocksInImage, blocksAllocated } = header;
   const wrong = (code: ErrorCode, field: keyof Header & keyof typeof Header.fields, says: string) => {
     const value = showNumber(header[field] as number);
@@ -55,7 +55,7 @@ function checkPlaces(header: Header, fileSize: number, origin: Origin): void {
     throw wrong('corrupt', 'blocksAllocated', `blocksInImage is ${blocksInImage}`);
   }
   const mapEnd = offsetBlocks + blocksInImage * ENTRY_BYTES;
-  if (mapEnd > fileSize) {
+  if (mapEnd > fileSize && !salvage) {
     const says = `the map of ${blocksInImage} blocks would end at ${mapEnd}, the file ends at ${fileSize}`;
     throw wrong('truncated', 'offsetBlocks', says);
   }

@@ -1,7 +1,7 @@
 /** Opens a VDI. A child of another image is described, but cannot be read: it names its parent by UUID alone. */
 import { VdconvError } from '../../base/errors.ts';
 import type { ByteSource } from '../../io/types.ts';
-import type { Image } from '../format.ts';
+import type { Image, OpenContext } from '../format.ts';
 import { readHeader } from './header.ts';
 import { ENTRY_BYTES, Header, ImageType } from './layout.ts';
 import { blockMap } from './map.ts';
@@ -14,8 +14,8 @@ const TYPE_NAMES: Record<number, string> = {
   [ImageType.differencing]: 'differencing',
 };
 
-export async function openVdi(source: ByteSource): Promise<Image> {
-  const header = await readHeader(source);
+export async function openVdi(source: ByteSource, { salvage }: Pick<OpenContext, 'salvage'> = {}): Promise<Image> {
+  const header = await readHeader(source, salvage);
   const blocked = obstacle(header, source);
   return {
     format: 'vdi',

@@ -3,9 +3,10 @@ import { escapeText, VdconvError } from '../../base/errors.ts';
 import type { Limits } from '../../base/limits.ts';
 import { formatSize, sectorsToBytes } from '../../base/units.ts';
 import type { ByteSource, ReferenceGate } from '../../io/types.ts';
+import type { OpenContext } from '../format.ts';
 import { openCowd } from './cowd/open.ts';
 import { type Descriptor, type DescriptorExtent, parseDescriptor } from './descriptor.ts';
-import type { DiskExtent } from './disk-map.ts';
+import { checkFlat, type DiskExtent } from './disk-map.ts';
 import { openHosted } from './hosted/open.ts';
 import { fileKind } from './kind.ts';
 import { MAX_CAPACITY } from './limits.ts';
@@ -54,7 +55,11 @@ function isPadding(text: Uint8Array, nul: number): boolean {
 const CID_DIGITS = 8;
 
 /** Opens every extent file through the gate. What was opened is closed again where one fails. */
-export async function openDescribed(source: ByteSource, descriptor: Descriptor, gate: ReferenceGate): Promise<Disk> {
+export async function openDescribed(
+  source: ByteSource,
+  descriptor: Descriptor,
+  { gate, salvage = false }: OpenContext,
+): Promise<Disk> {
   checkLines(descriptor, source);
   const disk: Disk = { extents: [], dataFiles: [{ source }] };
   // Several extents may be parts of one file.
@@ -65,7 +70,7 @@ export async function openDescribed(source: ByteSource, descriptor: Descriptor, 
       if (line.name === undefined || line.type === 'ZERO' || line.access === 'NOACCESS') {
         disk.extents.push({ kind: 'zero', bytes: sectorsToBytes(line.sectors) });
       } else if (line.sectors > 0) {
-        disk.extents.push(await openExtent(line, line.name, source, gate, disk, flatFiles));
+        disk.extents.push(await openExtent(line, line.name, source, gate, disk, flatFiles, salvage));
       }
     }
   } catch (cause) {
@@ -107,17 +112,18 @@ async function openExtent(
   gate: ReferenceGate,
   disk: Disk,
   flatFiles: Map<string, number>,
+  salvage: boolean,
 ): Promise<DiskExtent> {
   const flat = FLAT.has(line.type);
   const known = flat ? flatFiles.get(name) : undefined;
   if (known !== undefined) {
-    return flatExtent(line, known, disk);
+    return flatExtent(line, known, disk, salvage);
   }
   const source = await gate.open({ kind: 'extent', name }, from);
   const file = disk.dataFiles.push({ source }) - 1;
   if (flat) {
     flatFiles.set(name, file);
-    return flatExtent(line, file, disk);
+    return flatExtent(line, file, disk, salvage);
   }
   const sparse = await openSparse(source);
   disk.dataFiles[file] = sparseDataFile(sparse);
@@ -139,17 +145,12 @@ async function openSparse(source: ByteSource): Promise<SparseExtent> {
 /** What tells the families of sparse extents apart. */
 const MAGIC_BYTES = 8;
 
-/** All of the line must be there: qemu reads zeros past the end of the file, and a cut file passes for a whole one. */
-function flatExtent(line: DescriptorExtent, file: number, { dataFiles }: Disk): DiskExtent {
+/** All of the line must be there, or what is not is lost: the map says so where it comes to it. */
+function flatExtent(line: DescriptorExtent, file: number, { dataFiles }: Disk, salvage: boolean): DiskExtent {
   const source = dataFiles[file]?.source as ByteSource;
-  const [offset, bytes] = [sectorsToBytes(line.offset), sectorsToBytes(line.sectors)];
-  if (offset + bytes > source.size) {
-    throw new VdconvError('truncated', `the descriptor says ${bytes} bytes at ${offset}, the file has ${source.size}`, {
-      file: source.name,
-      format: 'vmdk',
-      field: 'extent description',
-      offset: source.size,
-    });
+  const extent = { bytes: sectorsToBytes(line.sectors), file, offset: sectorsToBytes(line.offset), source };
+  if (!salvage) {
+    checkFlat(extent, extent.bytes);
   }
-  return { kind: 'flat', bytes, file, offset, source };
+  return { kind: 'flat', ...extent };
 }

@@ -1,4 +1,5 @@
 /** The block map of a disk that consists of extents, one after another. VMDK 5.0 §Extent description. */
+import { VdconvError } from '../../base/errors.ts';
 import type { ByteSource } from '../../io/types.ts';
 import { BatchBuilder, type ExtentBatch, Kind } from '../../map/extents.ts';
 import { fileRuns } from '../../map/file-runs.ts';
@@ -41,6 +42,7 @@ async function* extentMap(extent: DiskExtent, window: Window, out: BatchBuilder)
       out.push(base + from, to - from, Kind.zero);
       return;
     case 'flat':
+      checkFlat(extent, to);
       yield* fileRuns(
         extent.source,
         { file: window.file, from: extent.offset + from, to: extent.offset + to, guest: base + from },
@@ -49,5 +51,21 @@ async function* extentMap(extent: DiskExtent, window: Window, out: BatchBuilder)
       return;
     case 'sparse':
       yield* extent.sparse.extents(window, out);
+  }
+}
+
+/** qemu reads zeros past the end of the file, and a cut file passes for a whole one. @param to within the extent. */
+export function checkFlat(
+  extent: Pick<DiskExtent & { kind: 'flat' }, 'bytes' | 'offset' | 'source'>,
+  to: number,
+): void {
+  const { bytes, offset, source } = extent;
+  if (offset + to > source.size) {
+    throw new VdconvError('truncated', `the descriptor says ${bytes} bytes at ${offset}, the file has ${source.size}`, {
+      file: source.name,
+      format: 'vmdk',
+      field: 'extent description',
+      offset: source.size,
+    });
   }
 }

@@ -2,7 +2,7 @@
 import { escapeText, VdconvError } from '../../base/errors.ts';
 import { LIMITS, type Limits } from '../../base/limits.ts';
 import { KiB } from '../../base/units.ts';
-import type { ByteSource, Reference, ReferenceGate } from '../../io/types.ts';
+import type { ByteSource, Reference } from '../../io/types.ts';
 import type { Image, Lineage, OpenContext } from '../format.ts';
 import { openDescribed, standaloneDescriptor } from './described.ts';
 import { type Descriptor, NO_PARENT } from './descriptor.ts';
@@ -13,20 +13,21 @@ import { fileKind } from './kind.ts';
 import { diskMetadata } from './metadata.ts';
 import { type Disk, embeddedDescriptor, openMonolithic, withoutDescriptor } from './monolithic.ts';
 
-export async function openVmdk(source: ByteSource, { gate, limits = LIMITS }: OpenContext): Promise<Image> {
+export async function openVmdk(source: ByteSource, context: OpenContext): Promise<Image> {
+  const { limits = LIMITS } = context;
   const head = await source.read(0, Math.min(64 * KiB, source.size), 'VMDK header');
   const details = { file: source.name, format: 'vmdk' };
   switch (fileKind(head)) {
     case 'hosted': {
       const descriptor = await headerOfDescriptor(source, head, limits);
       if (descriptor !== undefined) {
-        return openByDescriptor(source, descriptor, gate);
+        return openByDescriptor(source, descriptor, context);
       }
       const monolithic = await openMonolithic(source, limits);
       return makeImage(monolithic.descriptor, monolithic.disk, findParent(monolithic.descriptor, source));
     }
     case 'descriptor':
-      return openByDescriptor(source, await standaloneDescriptor(source, limits), gate);
+      return openByDescriptor(source, await standaloneDescriptor(source, limits), context);
     case 'cowd':
       throw withoutDescriptor('one ESX redo log (COWD, vmfsSparse)', details);
     case 'seSparse':
@@ -36,10 +37,10 @@ export async function openVmdk(source: ByteSource, { gate, limits = LIMITS }: Op
   }
 }
 
-async function openByDescriptor(source: ByteSource, descriptor: Descriptor, gate: ReferenceGate): Promise<Image> {
+async function openByDescriptor(source: ByteSource, descriptor: Descriptor, context: OpenContext): Promise<Image> {
   // All that the text alone can get wrong is found before a file is opened.
   const parent = findParent(descriptor, source);
-  return makeImage(descriptor, await openDescribed(source, descriptor, gate), parent);
+  return makeImage(descriptor, await openDescribed(source, descriptor, context), parent);
 }
 
 /** A header of capacity 0 holds nothing but a descriptor; its other fields mean nothing. */
