@@ -96,6 +96,18 @@ function layer(engine: Engine): void {
     },
   );
 
+  it.each(CHUNKS)('whose format has no entry for zeros stores them (chunks of %d)', async (chunkBytes) => {
+    const { map, disk, file, bytes } = layerOf([0, 1, 1, 2, 3, 0, 2, 1], 64 * KiB);
+    const stores = { ...layout, storeAll: true };
+    const copied = await copyToFile(engine, disk, [file], stores, { chunkBytes }, map(), { keepStored: true });
+    expect(copied.writer.seen.map(([kind, index]) => [kind, index])).toEqual([
+      [Placed.table, 0],
+      ...[1, 2, 3, 4, 6, 7].map((index) => [Placed.plain, index]),
+    ]);
+    expect(copied.result.stored).toEqual(Uint8Array.of(0b11011110));
+    expect(guestBytes(disk, layout, copied).equals(bytes)).toBe(true);
+  });
+
   it('compresses what has data and stores the zeros that -S 0 asks for', async () => {
     const { map, disk, file, bytes } = layerOf([0, 1, 2, 3, 0], 64 * KiB);
     const codec = {

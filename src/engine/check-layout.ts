@@ -16,10 +16,7 @@ export function checkLayout(layout: Layout): void {
     refuseUnless(side.bytes > 0 && side.bytes < side.every, 'a side table must be smaller than the range it covers');
   }
   refuseUnless(!(explicitZeros && layout.kind === 'flat'), 'a flat layout cannot tell zeros from nothing');
-  refuseUnless(
-    !(storeAll && (explicitZeros || codec !== undefined)),
-    'a layout that stores all blocks neither says which are zero nor compresses',
-  );
+  refuseUnless(!(storeAll && codec !== undefined), 'a layout that stores all blocks does not compress');
   if (codec !== undefined) {
     const { name, level, packing, maxShare } = codec;
     refuseUnless(level >= 1 && level <= (name === 'zstd' ? 22 : 9), 'the codec has no such level');

@@ -31,7 +31,10 @@ export interface Layout {
    * part is stored whole, with zeros where it says `unallocated`.
    */
   explicitZeros?: boolean;
-  /** Every block is placed, also where it is zero; zeros are not written all the same. */
+  /**
+   * Every block is placed, also where it is zero; zeros are not written all the same. With {@link explicitZeros}: every
+   * block of which the map does not say `unallocated` throughout.
+   */
   storeAll?: boolean;
 }
 

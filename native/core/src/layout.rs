@@ -125,8 +125,8 @@ impl Layout {
         if self.explicit_zeros && self.packing == Packing::Flat {
             return wrong("a flat layout cannot tell zeros from nothing");
         }
-        if self.store_all && (self.explicit_zeros || self.codec.is_some()) {
-            return wrong("a layout that stores all blocks neither says which are zero nor compresses");
+        if self.store_all && self.codec.is_some() {
+            return wrong("a layout that stores all blocks does not compress");
         }
         if let Some(c) = &self.codec {
             if !c.packing.is_power_of_two() || c.packing > 4096 {

@@ -66,8 +66,8 @@ impl Shared {
             return Err(Error::internal(format!("a fingerprint of a part that begins at {}", config.map_start)));
         }
         let give = match &config.layout {
-            l if l.store_all && l.notes_zeros() => Give::All,
             l if l.explicit_zeros => Give::Known,
+            l if l.store_all && l.notes_zeros() => Give::All,
             _ if g == 0 => Give::All,
             _ => Give::Bytes,
         };

@@ -161,7 +161,7 @@ fn place_zeros(layout: &Layout, turn: &mut State, ops: &mut Ops, zeros: &mut &[(
         && first < before
     {
         *zeros = rest;
-        if layout.explicit_zeros {
+        if layout.explicit_zeros && !layout.store_all {
             turn.zero_blocks(first, end, ops)?;
         } else {
             for block in first..end {

@@ -229,8 +229,8 @@ fn layout(random: &mut Random) -> Layout {
         tables,
         side,
         codec,
-        explicit_zeros: notes == 0,
-        store_all: notes == 1 && codec.is_none(),
+        explicit_zeros: notes == 0 || notes == 2,
+        store_all: (notes == 1 || notes == 2) && codec.is_none(),
     }
 }
 

@@ -39,8 +39,12 @@ fn known(case: &Case) -> Vec<(usize, usize)> {
 }
 
 pub fn stored_bits(case: &Case) -> Vec<u8> {
-    let all = case.layout.store_all && case.layout.packing == Packing::Blocks && !case.guest.is_empty();
-    bits(case, if all { vec![(0, case.guest.len())] } else { data(case) })
+    let mut parts = data(case);
+    if case.layout.store_all && case.layout.packing == Packing::Blocks && !case.guest.is_empty() {
+        let all = vec![(0, case.guest.len())];
+        parts.extend(if case.layout.explicit_zeros { known(case) } else { all });
+    }
+    bits(case, parts)
 }
 
 fn bits(case: &Case, parts: Vec<(usize, usize)>) -> Vec<u8> {

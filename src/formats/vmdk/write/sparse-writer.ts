@@ -62,7 +62,8 @@ export function planSparse(
   const descriptor = descriptorOf(target, ownExtent(target), delta?.parent);
   const zeroedGrains = delta?.zeroedGrains ?? request.options.zeroed_grain === true;
   const file = planFile({ capacity, descriptor, zeroedGrains });
-  const layout: Layout = delta === undefined ? file.layout : { ...file.layout, explicitZeros: true };
+  // Without entries for zeros, zeros over the layer below are grains like others.
+  const layout = delta === undefined ? file.layout : { ...file.layout, explicitZeros: true, storeAll: !zeroedGrains };
   return { ...file, layout, fingerprint: request.randomId === undefined };
 }
 
