@@ -1,6 +1,6 @@
 # Every target sets up what it needs; nothing has to be installed by hand but Node and make (and Rust for the native engine).
 .DEFAULT_GOAL := help
-.PHONY: help demo test build check lint bench bench-scale images boot-test clean native oracles test-specimens test-oracle wasm wasm-check
+.PHONY: help demo test build check lint bench bench-scale images boot-test fuzz clean native oracles test-specimens test-oracle wasm wasm-check
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 
 CARGO := $(CURDIR)/native/Cargo.toml
@@ -76,6 +76,10 @@ test-oracle: build ## VirtualBox's own disk code and others, built once into .ca
 	  echo "no oracles: $(ORACLE)/build.sh is not there (ORACLE=DIR says where it is)"; [ -z "$$CI" ]; exit; fi; \
 	export VDCONV_ORACLE="$${VDCONV_ORACLE:-$$PWD/.cache/oracle}" VDCONV_ORACLE_RUN="$$(realpath $(ORACLE)/run.sh)"; \
 	$(ORACLE)/build.sh "$$VDCONV_ORACLE" && vitest run src/oracle/
+
+fuzz: build ## mutated images for SECONDS=600, from another START each time; what is found is kept in .cache/fuzz
+	@mkdir -p .cache/fuzz; VDCONV_FUZZ_SECONDS=$(or $(SECONDS),600) VDCONV_FUZZ_START=$(or $(START),$$(date +%s)) \
+	  VDCONV_FUZZ_KEEP="$$PWD/.cache/fuzz" vitest run src/fuzz.test.ts
 
 oracles: $(VENV_STAMP) ## the Python readers that tests compare with (qemu-img comes from the system)
 
