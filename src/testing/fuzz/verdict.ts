@@ -22,7 +22,7 @@ export interface Verdict {
   /** What the reader said: a code, or `accepted`. */
   outcome: string;
   /** What must not be; absent where all is well. */
-  finding?: string;
+  finding?: string | undefined;
 }
 
 const refusing: ReferenceGate = {
