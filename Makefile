@@ -4,13 +4,13 @@
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 
 CARGO := $(CURDIR)/native/Cargo.toml
-CARGO_ZLIB := $(CURDIR)/native/zlib/Cargo.toml
+CARGO_CODECS := $(CURDIR)/native/codecs/Cargo.toml
 NPM_STAMP := node_modules/.package-lock.json
 DIST_STAMP := dist/.built
 NATIVE_STAMP := native/dist/.built
 VENV_STAMP := .cache/venv/.built
 TS := $(shell find src -name '*.ts' ! -name '*.test.ts' ! -path 'src/testing/*')
-RS := $(shell find native \( -name target -o -name dist -o -name zlib \) -prune -o -type f \( -name '*.rs' -o -name 'Cargo.*' \) -print)
+RS := $(shell find native \( -name target -o -name dist -o -name codecs \) -prune -o -type f \( -name '*.rs' -o -name 'Cargo.*' \) -print)
 SPECIMENS ?= ../shared/specimens
 ORACLE ?= ../shared/oracle
 
@@ -32,7 +32,7 @@ test: build ## all tests: vitest, and cargo test where Rust is
 	@status=0; vitest run || status=1; \
 	if $(have_rust); then \
 	  cargo test --manifest-path $(CARGO) --workspace --locked --no-fail-fast || status=1; \
-	  cargo test --manifest-path $(CARGO_ZLIB) --locked --no-fail-fast || status=1; \
+	  cargo test --manifest-path $(CARGO_CODECS) --locked --no-fail-fast || status=1; \
 	else echo "no Rust found: cargo's tests did not run"; [ -z "$$CI" ] || status=1; fi; \
 	exit $$status
 
@@ -42,9 +42,9 @@ check: $(NPM_STAMP) lint ## lint, types, rustfmt, clippy, rooms test
 	tsc -p tsconfig.json --noEmit
 	@if $(have_rust); then \
 	  set -ex; cargo fmt --manifest-path $(CARGO) --all --check; \
-	  cargo fmt --manifest-path $(CARGO_ZLIB) --all --check; \
+	  cargo fmt --manifest-path $(CARGO_CODECS) --all --check; \
 	  cargo clippy --manifest-path $(CARGO) --workspace --all-targets --locked -- -D warnings; \
-	  cargo clippy --manifest-path $(CARGO_ZLIB) --all-targets --locked -- -D warnings; \
+	  cargo clippy --manifest-path $(CARGO_CODECS) --all-targets --locked -- -D warnings; \
 	else echo "no Rust found: rustfmt and clippy did not run"; [ -z "$$CI" ]; fi
 	vitest run src/rooms.test.ts
 
@@ -83,11 +83,11 @@ fuzz: build ## mutated images for SECONDS=600, from another START each time; wha
 
 oracles: $(VENV_STAMP) ## the Python readers that tests compare with (qemu-img comes from the system)
 
-wasm: ## rebuild native/zlib/pkg, the codec of the portable engine (fetches its tools; native/zlib/README.md)
-	@native/zlib/build.sh
+wasm: ## rebuild native/codecs/pkg, the codecs of the portable engine (fetches its tools; native/codecs/README.md)
+	@native/codecs/build.sh
 
 wasm-check: ## rebuild it elsewhere and compare: is the committed package what its sources give?
-	@status=0; native/zlib/check.sh || status=$$?; \
+	@status=0; native/codecs/check.sh || status=$$?; \
 	case $$status in \
 	  0) echo "wasm-check: passed";; \
 	  77) echo "wasm-check: skipped: its toolchain cannot be had here";; \
@@ -95,7 +95,7 @@ wasm-check: ## rebuild it elsewhere and compare: is the committed package what i
 	esac
 
 clean: ## everything that was built or fetched
-	rm -rf dist native/dist native/target native/zlib/target .cache node_modules
+	rm -rf dist native/dist native/target native/codecs/target .cache node_modules
 
 native:
 	@if ! $(have_rust); then $(no_rust); \
@@ -107,7 +107,7 @@ $(NPM_STAMP): package-lock.json package.json
 	npm ci --no-audit --no-fund
 	@touch $@
 
-$(DIST_STAMP): $(TS) $(wildcard native/zlib/pkg/*) build.mjs tsconfig.json tsconfig.build.json $(NPM_STAMP)
+$(DIST_STAMP): $(TS) $(wildcard native/codecs/pkg/*) build.mjs tsconfig.json tsconfig.build.json $(NPM_STAMP)
 	@rm -rf dist
 	npm run --silent build
 	@touch $@

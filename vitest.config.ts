@@ -5,7 +5,7 @@ const results = process.env.VDCONV_TEST_RESULTS;
 export default defineConfig({
   test: {
     globalSetup: ['build.mjs'],
-    include: ['src/**/*.test.ts', 'native/zlib/*.test.ts'],
+    include: ['src/**/*.test.ts', 'native/codecs/*.test.ts'],
     // `make test-specimens` says where the fetched images are, `make test-oracle` where the built programs are; without
     // them these files have nothing to test.
     exclude: [

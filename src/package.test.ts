@@ -28,10 +28,10 @@ afterAll(() => rmSync(home, { recursive: true, force: true }));
 
 test('holds what runs, and nothing else', () => {
   const allowed =
-    /^(package\.json|README\.md|LICENSE|bin\/vdconv\.js|dist\/.+\.(js|d\.ts)|dist\/cli\/LICENSES\.txt|native\/dist\/vdconv\.node|native\/zlib\/pkg\/(package\.json|vdconv_zlib(_bg\.wasm)?(\.js|\.d\.ts)?))$/;
+    /^(package\.json|README\.md|LICENSE|bin\/vdconv\.js|dist\/.+\.(js|d\.ts)|dist\/cli\/LICENSES\.txt|native\/dist\/vdconv\.node|native\/codecs\/pkg\/(package\.json|vdconv_codecs(_bg\.wasm)?(\.js|\.d\.ts)?))$/;
   expect(packed.filter((path) => !allowed.test(path) || /\.test\.|^dist\/testing\//.test(path))).toEqual([]);
   expect(packed).toEqual(
-    expect.arrayContaining(['LICENSE', 'README.md', 'dist/index.d.ts', 'native/zlib/pkg/vdconv_zlib_bg.wasm']),
+    expect.arrayContaining(['LICENSE', 'README.md', 'dist/index.d.ts', 'native/codecs/pkg/vdconv_codecs_bg.wasm']),
   );
 });
 

@@ -1,9 +1,9 @@
 /** Compresses the blocks of a chunk that are not all zeros, back to back in one buffer. */
 import { alignUp, divCeil } from '../base/units.ts';
 import type { TargetCodec } from '../map/layout.ts';
+import type { BlockCodec } from './block-codec.ts';
 import { encodeBlock, encodedBound } from './codec.ts';
 import type { Span } from './zeros.ts';
-import type { Zlib } from './zlib.ts';
 
 export interface EncodedBlock {
   number: number;
@@ -17,12 +17,12 @@ export interface EncodedBlock {
 
 export class BlockEncoder {
   readonly bytes: Uint8Array;
-  readonly #zlib: Zlib;
+  readonly #codecs: BlockCodec;
   readonly #codec: TargetCodec;
   readonly #blockSize: number;
 
-  constructor(zlib: Zlib, codec: TargetCodec, blockSize: number, chunk: number) {
-    this.#zlib = zlib;
+  constructor(codecs: BlockCodec, codec: TargetCodec, blockSize: number, chunk: number) {
+    this.#codecs = codecs;
     this.#codec = codec;
     this.#blockSize = blockSize;
     this.bytes = new Uint8Array((chunk / blockSize) * alignUp(encodedBound(codec, blockSize), codec.packing));
@@ -39,7 +39,7 @@ export class BlockEncoder {
       for (const behind = divCeil(end, size); next < behind; next += 1) {
         const guest = next * size;
         const block = chunk.subarray(guest - base, guest - base + size);
-        const stored = encodeBlock(this.#zlib, this.#codec, guest, block, this.bytes.subarray(at));
+        const stored = encodeBlock(this.#codecs, this.#codec, guest, block, this.bytes.subarray(at));
         const padded = alignUp(stored, this.#codec.packing);
         this.bytes.fill(0, at + stored, at + padded);
         blocks.push({ number: next, stored, padded, at });

@@ -1,11 +1,11 @@
 /** The portable engine's comparison of two disks: chunk by chunk, where either map has bytes. */
 import { divCeil, MiB } from '../base/units.ts';
 import type { BlockMap } from '../map/extents.ts';
+import { loadBlockCodec } from './block-codec.ts';
 import { type Unit, unitsOf } from './chunks.ts';
 import type { CompareJobOptions, Comparison, Side } from './contract.ts';
 import { cancelled } from './failures.ts';
 import { GuestChunk } from './guest-chunk.ts';
-import { loadZlib } from './zlib.ts';
 
 /** How often timers, and with them signals, get a turn. */
 const PAUSE_MS = 50;
@@ -58,8 +58,16 @@ interface Walk {
 }
 
 async function openWalk({ files, map }: Side, size: number, chunkBytes: number): Promise<Walk> {
-  const zlib = files.some(({ codec }) => codec !== undefined) ? await loadZlib() : undefined;
-  const chunk = new GuestChunk({ files, zlib, chunk: chunkBytes, grain: 1, zerosAreBytes: false, block: 1, origin: 0 });
+  const codecs = files.some(({ codec }) => codec !== undefined) ? await loadBlockCodec() : undefined;
+  const chunk = new GuestChunk({
+    files,
+    codecs,
+    chunk: chunkBytes,
+    grain: 1,
+    zerosAreBytes: false,
+    block: 1,
+    origin: 0,
+  });
   const units = unitsOf(map as BlockMap, {
     start: 0,
     end: size,

@@ -3,18 +3,18 @@ import { VdconvError } from '../base/errors.ts';
 import { alignDown, alignUp } from '../base/units.ts';
 import type { DataFile } from '../map/data-file.ts';
 import { type Extent, Kind } from '../map/extents.ts';
+import type { BlockCodec } from './block-codec.ts';
 import { hasBytes, type Unit } from './chunks.ts';
 import { decodeUnit } from './codec.ts';
 import { readFully } from './descriptor.ts';
 import { cannotRead, corruptUnit, cutOff } from './failures.ts';
 import { FINGERPRINT_BLOCK, type Fingerprint } from './fingerprint.ts';
 import type { Span } from './zeros.ts';
-import type { Zlib } from './zlib.ts';
 
 export interface Filling {
   files: readonly DataFile[];
   /** Present where a file has a codec. */
-  zlib: Zlib | undefined;
+  codecs: BlockCodec | undefined;
   chunk: number;
   /** Regions are widened to multiples of this. */
   grain: number;
@@ -95,7 +95,7 @@ export class GuestChunk {
   async #decode(at: number, segment: Extent): Promise<void> {
     const { source, codec } = this.#file(segment.file);
     const { length, skip, offset } = segment;
-    if (codec === undefined || this.#how.zlib === undefined) {
+    if (codec === undefined || this.#how.codecs === undefined) {
       throw new VdconvError('internal', 'a compressed extent in a file without a codec');
     }
     if (skip + length > codec.unit || segment.stored > 4 * codec.unit + 4096) {
@@ -117,7 +117,7 @@ export class GuestChunk {
     // What does not decode and was cut short by the end of the file is missing, not damaged.
     const corrupt = (what: string) =>
       there < segment.stored ? cutOff(source.name, offset, source.size) : corruptUnit(source.name, offset, what);
-    const got = decodeUnit(this.#how.zlib, codec, this.#how.origin + segment.start - skip, stored, out, corrupt);
+    const got = decodeUnit(this.#how.codecs, codec, this.#how.origin + segment.start - skip, stored, out, corrupt);
     if (got < skip + length) {
       throw corrupt(`the compressed data decodes to ${got} bytes of ${skip + length}`);
     }

@@ -5,6 +5,7 @@ import type { DataFile } from '../map/data-file.ts';
 import type { BlockMap } from '../map/extents.ts';
 import type { Layout } from '../map/layout.ts';
 import type { AllocationLog } from './allocation-log.ts';
+import { loadBlockCodec } from './block-codec.ts';
 import { BlockEncoder } from './block-encoder.ts';
 import { BlockPlaces } from './block-places.ts';
 import { type Cut, type Unit, unitsOf } from './chunks.ts';
@@ -16,7 +17,6 @@ import { Ops } from './ops.ts';
 import type { Out } from './sinks.ts';
 import { blocksOf, notesZeros, placeZeros, zeroBlocksOf } from './zero-blocks.ts';
 import { findRuns, pushRun, type Span } from './zeros.ts';
-import { loadZlib } from './zlib.ts';
 
 export interface Move {
   files: readonly DataFile[];
@@ -50,12 +50,12 @@ export async function move(job: Move): Promise<Moved> {
   const { codec, blockSize } = layout;
   const chunkBytes = chunkFor(job, zeroGranularity);
   const coded = codec !== undefined || job.files.some((file) => file.codec !== undefined);
-  const zlib = coded ? await loadZlib() : undefined;
-  const encoder = codec && zlib && new BlockEncoder(zlib, codec, blockSize, chunkBytes);
+  const codecs = coded ? await loadBlockCodec() : undefined;
+  const encoder = codec && codecs && new BlockEncoder(codecs, codec, blockSize, chunkBytes);
   const wholeBlock = encoder === undefined ? 1 : blockSize;
   const chunk = new GuestChunk({
     files: job.files,
-    zlib,
+    codecs,
     chunk: chunkBytes,
     grain: Math.max(wholeBlock, zeroGranularity, fingerprint === undefined ? 1 : FINGERPRINT_BLOCK),
     zerosAreBytes: zeroGranularity === 0,

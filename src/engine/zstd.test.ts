@@ -12,6 +12,7 @@ import { patternPage } from '../testing/patterns.ts';
 import { tempDir } from '../testing/tmp.ts';
 import type { Engine } from './contract.ts';
 import { nativeEngine } from './native.ts';
+import { portableEngine } from './portable.ts';
 
 const UNIT = 64 * KiB;
 const TEXT = Buffer.alloc(UNIT, 'The text of a cluster, again and again; ');
@@ -25,7 +26,10 @@ function windowed(byte: number): Buffer {
   return Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0, byte, 3, 0, 8, 0x41]);
 }
 
-const engines: [string, () => Engine][] = [['native', nativeEngine]];
+const engines: [string, () => Engine][] = [
+  ['native', nativeEngine],
+  ['portable', portableEngine],
+];
 
 function available(make: () => Engine): Engine | undefined {
   try {

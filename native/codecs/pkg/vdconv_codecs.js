@@ -1,4 +1,4 @@
-/* @ts-self-types="./vdconv_zlib.d.ts" */
+/* @ts-self-types="./vdconv_codecs.d.ts" */
 
 /**
  * Compresses and decompresses whole blocks (QCOW2 clusters, VMDK grains), each in one call with one copy in and one
@@ -77,6 +77,31 @@ export class BlockCodec {
         const ret = wasm.blockcodec_produced(this.__wbg_ptr);
         return ret >>> 0;
     }
+    /**
+     * Decodes zstd frames from the start of `input` until `output` is full.
+     *
+     * - `Status.OutputFull`: it is, and `produced === output.length`.
+     * - `Status.InputEnd`: the frames give only `produced` bytes; what is behind the last is no frame.
+     * - below zero: an error; `TooLarge` where a window exceeds 128 MiB.
+     * @param {Uint8Array} input
+     * @param {Uint8Array} output
+     * @returns {Status}
+     */
+    unzstd(input, output) {
+        const ret = wasm.blockcodec_unzstd(this.__wbg_ptr, input, output);
+        return ret;
+    }
+    /**
+     * Encodes `input` as one zstd frame at the start of `output`: its length; 0 when it does not fit; a `Status` below
+     * zero on an error. Only with a length is anything written. The same input always gives the same bytes.
+     * @param {Uint8Array} input
+     * @param {Uint8Array} output
+     * @returns {number}
+     */
+    zstd(input, output) {
+        const ret = wasm.blockcodec_zstd(this.__wbg_ptr, input, output);
+        return ret;
+    }
 }
 if (Symbol.dispose) BlockCodec.prototype[Symbol.dispose] = BlockCodec.prototype.free;
 
@@ -150,6 +175,69 @@ export class DeflateStream {
 if (Symbol.dispose) DeflateStream.prototype[Symbol.dispose] = DeflateStream.prototype.free;
 
 /**
+ * Decompresses a whole file in pieces of any size: gzip, xz, zstd or bzip2, with all the members, streams and frames that
+ * follow each other in it, and their checksums.
+ */
+export class FileDecoder {
+    __destroy_into_raw() {
+        const ptr = this.__wbg_ptr;
+        this.__wbg_ptr = 0;
+        FileDecoderFinalization.unregister(this);
+        return ptr;
+    }
+    free() {
+        const ptr = this.__destroy_into_raw();
+        wasm.__wbg_filedecoder_free(ptr, 0);
+    }
+    /**
+     * Bytes of `input` that the last `push` used.
+     * @returns {number}
+     */
+    get consumed() {
+        const ret = wasm.filedecoder_consumed(this.__wbg_ptr);
+        return ret >>> 0;
+    }
+    /**
+     * `kind`: `gzip`, `xz`, `zstd` or `bzip2`. Another is told by the first `push`.
+     * @param {string} kind
+     */
+    constructor(kind) {
+        const ptr0 = passStringToWasm0(kind, wasm.__wbindgen_malloc, wasm.__wbindgen_realloc);
+        const len0 = WASM_VECTOR_LEN;
+        const ret = wasm.filedecoder_new(ptr0, len0);
+        this.__wbg_ptr = ret;
+        FileDecoderFinalization.register(this, this.__wbg_ptr, this);
+        return this;
+    }
+    /**
+     * Bytes of `output` that the last `push` wrote.
+     * @returns {number}
+     */
+    get produced() {
+        const ret = wasm.filedecoder_produced(this.__wbg_ptr);
+        return ret >>> 0;
+    }
+    /**
+     * Decodes on, from `input` to `output`; `consumed` and `produced` say how far this call came. `last`: nothing follows
+     * `input`; say so again with what is left of it (it may be empty) until the status is `Status.End`.
+     *
+     * - `Status.End`: the file is complete.
+     * - `Status.OutputFull`: call again with the rest of `input` and fresh room.
+     * - `Status.InputEnd`: call again with more input.
+     * - below zero: an error, which every later call repeats.
+     * @param {Uint8Array} input
+     * @param {Uint8Array} output
+     * @param {boolean} last
+     * @returns {Status}
+     */
+    push(input, output, last) {
+        const ret = wasm.filedecoder_push(this.__wbg_ptr, input, output, last);
+        return ret;
+    }
+}
+if (Symbol.dispose) FileDecoder.prototype[Symbol.dispose] = FileDecoder.prototype.free;
+
+/**
  * Decodes a stream of any length in pieces of any size, in little memory.
  */
 export class InflateStream {
@@ -216,7 +304,7 @@ if (Symbol.dispose) InflateStream.prototype[Symbol.dispose] = InflateStream.prot
 
 /**
  * How a call ended. Above zero: it did what it could with the bytes it had. Below zero: an error.
- * @enum {1 | 2 | 3 | -1 | -2 | -3 | -4}
+ * @enum {1 | 2 | 3 | -1 | -2 | -3 | -4 | -5 | -6 | -7 | -8 | -9}
  */
 export const Status = Object.freeze({
     /**
@@ -247,6 +335,26 @@ export const Status = Object.freeze({
      * WebAssembly memory cannot grow.
      */
     NoMemory: -4, "-4": "NoMemory",
+    /**
+     * The content does not have the checksum that the stream says.
+     */
+    BadSum: -5, "-5": "BadSum",
+    /**
+     * The stream asks for a window of more than 128 MiB (zstd) or a dictionary of more than 64 MiB (xz).
+     */
+    TooLarge: -6, "-6": "TooLarge",
+    /**
+     * The stream needs what is not here: a preset dictionary, a check or filters that are not known.
+     */
+    Unsupported: -7, "-7": "Unsupported",
+    /**
+     * The file ends within a stream.
+     */
+    Truncated: -8, "-8": "Truncated",
+    /**
+     * What is behind a complete stream is no other one.
+     */
+    Trailing: -9, "-9": "Trailing",
 });
 function __wbg_get_imports() {
     const import0 = {
@@ -279,7 +387,7 @@ function __wbg_get_imports() {
     };
     return {
         __proto__: null,
-        "./vdconv_zlib_bg.js": import0,
+        "./vdconv_codecs_bg.js": import0,
     };
 }
 
@@ -289,6 +397,9 @@ const BlockCodecFinalization = (typeof FinalizationRegistry === 'undefined')
 const DeflateStreamFinalization = (typeof FinalizationRegistry === 'undefined')
     ? { register: () => {}, unregister: () => {} }
     : new FinalizationRegistry(ptr => wasm.__wbg_deflatestream_free(ptr, 1));
+const FileDecoderFinalization = (typeof FinalizationRegistry === 'undefined')
+    ? { register: () => {}, unregister: () => {} }
+    : new FinalizationRegistry(ptr => wasm.__wbg_filedecoder_free(ptr, 1));
 const InflateStreamFinalization = (typeof FinalizationRegistry === 'undefined')
     ? { register: () => {}, unregister: () => {} }
     : new FinalizationRegistry(ptr => wasm.__wbg_inflatestream_free(ptr, 1));
@@ -311,6 +422,43 @@ function getUint8ArrayMemory0() {
     return cachedUint8ArrayMemory0;
 }
 
+function passStringToWasm0(arg, malloc, realloc) {
+    if (realloc === undefined) {
+        const buf = cachedTextEncoder.encode(arg);
+        const ptr = malloc(buf.length, 1) >>> 0;
+        getUint8ArrayMemory0().subarray(ptr, ptr + buf.length).set(buf);
+        WASM_VECTOR_LEN = buf.length;
+        return ptr;
+    }
+
+    let len = arg.length;
+    let ptr = malloc(len, 1) >>> 0;
+
+    const mem = getUint8ArrayMemory0();
+
+    let offset = 0;
+
+    for (; offset < len; offset++) {
+        const code = arg.charCodeAt(offset);
+        if (code > 0x7F) break;
+        mem[ptr + offset] = code;
+    }
+    if (offset !== len) {
+        if (offset !== 0) {
+            arg = arg.slice(offset);
+        }
+        ptr = realloc(ptr, len, len = offset + arg.length * 3, 1) >>> 0;
+        const view = getUint8ArrayMemory0().subarray(ptr + offset, ptr + len);
+        const ret = cachedTextEncoder.encodeInto(arg, view);
+
+        offset += ret.written;
+        ptr = realloc(ptr, len, offset, 1) >>> 0;
+    }
+
+    WASM_VECTOR_LEN = offset;
+    return ptr;
+}
+
 let cachedTextDecoder = new TextDecoder('utf-8', { ignoreBOM: true });
 cachedTextDecoder.decode();
 const MAX_SAFARI_DECODE_BYTES = 2146435072;
@@ -324,6 +472,21 @@ function decodeText(bytes) {
     }
     return cachedTextDecoder.decode(bytes);
 }
+
+const cachedTextEncoder = new TextEncoder();
+
+if (!('encodeInto' in cachedTextEncoder)) {
+    cachedTextEncoder.encodeInto = function (arg, view) {
+        const buf = cachedTextEncoder.encode(arg);
+        view.set(buf);
+        return {
+            read: arg.length,
+            written: buf.length
+        };
+    };
+}
+
+let WASM_VECTOR_LEN = 0;
 
 let wasmModule, wasmInstance, wasm;
 function __wbg_finalize_init(instance, module) {
@@ -415,7 +578,7 @@ async function __wbg_init_once(module_or_path) {
     }
 
     if (module_or_path === undefined) {
-        module_or_path = new URL('vdconv_zlib_bg.wasm', import.meta.url);
+        module_or_path = new URL('vdconv_codecs_bg.wasm', import.meta.url);
     }
     const imports = __wbg_get_imports();
 

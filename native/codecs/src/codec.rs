@@ -1,4 +1,4 @@
-//! Deflate and zlib over byte slices: pure Rust, the same on every target, tested by `cargo test`.
+//! Deflate and zlib over byte slices, and what all codecs answer: pure Rust, the same on every target, tested by `cargo test`.
 //!
 //! Nothing here panics on an argument or on input: whatever goes wrong is a [`Status`] below zero.
 #![forbid(unsafe_code)]
@@ -25,6 +25,16 @@ pub enum Status {
     BadBuffer = -3,
     /// WebAssembly memory cannot grow.
     NoMemory = -4,
+    /// The content does not have the checksum that the stream says.
+    BadSum = -5,
+    /// The stream asks for a window of more than 128 MiB (zstd) or a dictionary of more than 64 MiB (xz).
+    TooLarge = -6,
+    /// The stream needs what is not here: a preset dictionary, a check or filters that are not known.
+    Unsupported = -7,
+    /// The file ends within a stream.
+    Truncated = -8,
+    /// What is behind a complete stream is no other one.
+    Trailing = -9,
 }
 
 /// What one step did.
@@ -46,7 +56,7 @@ impl Step {
 /// More than zlib-rs allocates for one state. It panics where that fails, so the memory is asked for here first.
 const STATE_BYTES: usize = 1 << 20;
 
-fn memory_for_state() -> Result<(), Status> {
+pub fn memory_for_state() -> Result<(), Status> {
     Vec::<u8>::new().try_reserve_exact(STATE_BYTES).map_err(|_| Status::NoMemory)
 }
 

@@ -3,14 +3,14 @@ import { readFileSync } from 'node:fs';
 import { constants, deflateRawSync, deflateSync, inflateRawSync, inflateSync } from 'node:zlib';
 import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { BlockCodec, DeflateStream, InflateStream, initSync, Status } from './pkg/vdconv_zlib.js';
+import { BlockCodec, DeflateStream, InflateStream, initSync, Status } from './pkg/vdconv_codecs.js';
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
 
 let codec: BlockCodec;
 beforeAll(() => {
-  initSync({ module: readFileSync(new URL('./pkg/vdconv_zlib_bg.wasm', import.meta.url)) });
+  initSync({ module: readFileSync(new URL('./pkg/vdconv_codecs_bg.wasm', import.meta.url)) });
   codec = new BlockCodec();
 });
 
@@ -309,7 +309,7 @@ describe('hostile input and arguments', () => {
     expect(codec.inflate(true, 15, gone, bytes)).toBe(Status.InputEnd);
     expect(codec.inflate(true, 15, deflateRawSync(bytes), gone)).toBe(Status.OutputFull);
     // Views of the memory itself: it grows while they are in use, which detaches them.
-    const { memory } = initSync({ module: readFileSync(new URL('./pkg/vdconv_zlib_bg.wasm', import.meta.url)) });
+    const { memory } = initSync({ module: readFileSync(new URL('./pkg/vdconv_codecs_bg.wasm', import.meta.url)) });
     const view = new Uint8Array(memory.buffer, 0, 1000);
     const large = new Uint8Array(16 * MIB);
     const codecs: BlockCodec[] = [];
@@ -410,7 +410,7 @@ describe('the package', () => {
   });
 
   it('names no folder of the machine that built it', () => {
-    const wasm = readFileSync(new URL('./pkg/vdconv_zlib_bg.wasm', import.meta.url), 'latin1');
+    const wasm = readFileSync(new URL('./pkg/vdconv_codecs_bg.wasm', import.meta.url), 'latin1');
     expect(wasm).not.toMatch(/\/(home|root|Users|work|tmp)\//);
   });
 });

@@ -1,5 +1,5 @@
-//! Deflate for the portable engine: what JavaScript sees. [`codec`] does the work on slices; this file moves bytes
-//! between the caller's arrays and buffers inside WebAssembly memory that are kept and used again.
+//! Codecs for the portable engine, and of compressed files: what JavaScript sees. The modules do the work on slices; this
+//! file moves bytes between the caller's arrays and buffers inside WebAssembly memory that are kept and used again.
 //!
 //! Every length is checked here, and errors are values of [`Status`], never exceptions or traps.
 #![warn(missing_docs)]
@@ -8,9 +8,12 @@ use js_sys::Uint8Array;
 use wasm_bindgen::prelude::wasm_bindgen;
 
 mod codec;
+mod unwrap;
+mod zstd;
 
 pub use codec::Status;
 use codec::{Decoder, Encoder, Step};
+use unwrap::Unwrap;
 
 /// The longest input or output of [`BlockCodec`]: its buffers stay in WebAssembly memory.
 const MAX_BLOCK: usize = 16 << 20;
@@ -74,6 +77,7 @@ pub struct BlockCodec {
     output: Buffer,
     decoder: Decoder,
     encoder: Encoder,
+    zstd: zstd::Decoder,
     consumed: u32,
     produced: u32,
 }
@@ -89,6 +93,7 @@ impl BlockCodec {
             output: Buffer::default(),
             decoder: Decoder::default(),
             encoder: Encoder::default(),
+            zstd: zstd::Decoder::default(),
             consumed: 0,
             produced: 0,
         }
@@ -132,6 +137,25 @@ impl BlockCodec {
             Status::End => step.produced as i32,
             status if (status as i32) < 0 => status as i32,
             _ => 0,
+        }
+    }
+
+    /// Decodes zstd frames from the start of `input` until `output` is full.
+    ///
+    /// - `Status.OutputFull`: it is, and `produced === output.length`.
+    /// - `Status.InputEnd`: the frames give only `produced` bytes; what is behind the last is no frame.
+    /// - below zero: an error; `TooLarge` where a window exceeds 128 MiB.
+    pub fn unzstd(&mut self, input: &Uint8Array, output: &Uint8Array) -> Status {
+        let step = self.try_unzstd(input, output).unwrap_or_else(Step::failed);
+        self.keep(step)
+    }
+
+    /// Encodes `input` as one zstd frame at the start of `output`: its length; 0 when it does not fit; a `Status` below
+    /// zero on an error. Only with a length is anything written. The same input always gives the same bytes.
+    pub fn zstd(&mut self, input: &Uint8Array, output: &Uint8Array) -> i32 {
+        match self.try_zstd(input, output) {
+            Ok(length) => length as i32,
+            Err(status) => status as i32,
         }
     }
 
@@ -200,7 +224,31 @@ impl BlockCodec {
     }
 }
 
-/// What both kinds of stream hold beside their codec.
+impl BlockCodec {
+    fn try_unzstd(&mut self, input: &Uint8Array, output: &Uint8Array) -> Result<Step, Status> {
+        let (from, to) = (Self::block(input)?, Self::block(output)?);
+        self.input.reserve(from)?;
+        self.output.reserve(to)?;
+        let bytes = copy_in(input, 0, from, &mut self.input)?;
+        let room = &mut self.output.0[..to];
+        let step = self.zstd.block(bytes, room);
+        copy_out(&room[..step.produced], output, 0)?;
+        Ok(step)
+    }
+
+    fn try_zstd(&mut self, input: &Uint8Array, output: &Uint8Array) -> Result<usize, Status> {
+        let from = Self::block(input)?;
+        self.input.reserve(from)?;
+        let frame = zstd::encode(copy_in(input, 0, from, &mut self.input)?);
+        if frame.len() > output.length() as usize {
+            return Ok(0);
+        }
+        copy_out(&frame, output, 0)?;
+        Ok(frame.len())
+    }
+}
+
+/// What all kinds of stream hold beside their codec.
 #[derive(Default)]
 struct Stage {
     input: Buffer,
@@ -356,6 +404,50 @@ impl DeflateStream {
     pub fn push(&mut self, input: &Uint8Array, output: &Uint8Array, finish: bool) -> Status {
         let encoder = &mut self.encoder;
         self.stage.pump(input, output, |bytes, room, last| encoder.step(bytes, room, finish && last))
+    }
+
+    /// Bytes of `input` that the last `push` used.
+    #[wasm_bindgen(getter)]
+    pub fn consumed(&self) -> u32 {
+        self.stage.consumed
+    }
+
+    /// Bytes of `output` that the last `push` wrote.
+    #[wasm_bindgen(getter)]
+    pub fn produced(&self) -> u32 {
+        self.stage.produced
+    }
+}
+
+/// Decompresses a whole file in pieces of any size: gzip, xz, zstd or bzip2, with all the members, streams and frames that
+/// follow each other in it, and their checksums.
+#[wasm_bindgen]
+pub struct FileDecoder {
+    unwrap: Option<Unwrap>,
+    stage: Stage,
+}
+
+#[wasm_bindgen]
+impl FileDecoder {
+    /// `kind`: `gzip`, `xz`, `zstd` or `bzip2`. Another is told by the first `push`.
+    #[wasm_bindgen(constructor)]
+    pub fn new(kind: &str) -> FileDecoder {
+        FileDecoder { unwrap: Unwrap::new(kind), stage: Stage::default() }
+    }
+
+    /// Decodes on, from `input` to `output`; `consumed` and `produced` say how far this call came. `last`: nothing follows
+    /// `input`; say so again with what is left of it (it may be empty) until the status is `Status.End`.
+    ///
+    /// - `Status.End`: the file is complete.
+    /// - `Status.OutputFull`: call again with the rest of `input` and fresh room.
+    /// - `Status.InputEnd`: call again with more input.
+    /// - below zero: an error, which every later call repeats.
+    pub fn push(&mut self, input: &Uint8Array, output: &Uint8Array, last: bool) -> Status {
+        let unwrap = &mut self.unwrap;
+        self.stage.pump(input, output, |bytes, room, end| match unwrap {
+            Some(unwrap) => unwrap.step(bytes, room, last && end),
+            None => Step::failed(Status::BadArgument),
+        })
     }
 
     /// Bytes of `input` that the last `push` used.

@@ -33,6 +33,19 @@ export class BlockCodec {
      */
     constructor();
     /**
+     * Decodes zstd frames from the start of `input` until `output` is full.
+     *
+     * - `Status.OutputFull`: it is, and `produced === output.length`.
+     * - `Status.InputEnd`: the frames give only `produced` bytes; what is behind the last is no frame.
+     * - below zero: an error; `TooLarge` where a window exceeds 128 MiB.
+     */
+    unzstd(input: Uint8Array, output: Uint8Array): Status;
+    /**
+     * Encodes `input` as one zstd frame at the start of `output`: its length; 0 when it does not fit; a `Status` below
+     * zero on an error. Only with a length is anything written. The same input always gives the same bytes.
+     */
+    zstd(input: Uint8Array, output: Uint8Array): number;
+    /**
      * Bytes of `input` that the last call used.
      */
     readonly consumed: number;
@@ -67,6 +80,37 @@ export class DeflateStream {
      * Ready for another stream with the same arguments.
      */
     reset(): void;
+    /**
+     * Bytes of `input` that the last `push` used.
+     */
+    readonly consumed: number;
+    /**
+     * Bytes of `output` that the last `push` wrote.
+     */
+    readonly produced: number;
+}
+
+/**
+ * Decompresses a whole file in pieces of any size: gzip, xz, zstd or bzip2, with all the members, streams and frames that
+ * follow each other in it, and their checksums.
+ */
+export class FileDecoder {
+    free(): void;
+    [Symbol.dispose](): void;
+    /**
+     * `kind`: `gzip`, `xz`, `zstd` or `bzip2`. Another is told by the first `push`.
+     */
+    constructor(kind: string);
+    /**
+     * Decodes on, from `input` to `output`; `consumed` and `produced` say how far this call came. `last`: nothing follows
+     * `input`; say so again with what is left of it (it may be empty) until the status is `Status.End`.
+     *
+     * - `Status.End`: the file is complete.
+     * - `Status.OutputFull`: call again with the rest of `input` and fresh room.
+     * - `Status.InputEnd`: call again with more input.
+     * - below zero: an error, which every later call repeats.
+     */
+    push(input: Uint8Array, output: Uint8Array, last: boolean): Status;
     /**
      * Bytes of `input` that the last `push` used.
      */
@@ -142,6 +186,26 @@ export enum Status {
      * WebAssembly memory cannot grow.
      */
     NoMemory = -4,
+    /**
+     * The content does not have the checksum that the stream says.
+     */
+    BadSum = -5,
+    /**
+     * The stream asks for a window of more than 128 MiB (zstd) or a dictionary of more than 64 MiB (xz).
+     */
+    TooLarge = -6,
+    /**
+     * The stream needs what is not here: a preset dictionary, a check or filters that are not known.
+     */
+    Unsupported = -7,
+    /**
+     * The file ends within a stream.
+     */
+    Truncated = -8,
+    /**
+     * What is behind a complete stream is no other one.
+     */
+    Trailing = -9,
 }
 
 export type InitInput = RequestInfo | URL | Response | BufferSource | WebAssembly.Module;
@@ -150,23 +214,33 @@ export interface InitOutput {
     readonly memory: WebAssembly.Memory;
     readonly __wbg_blockcodec_free: (a: number, b: number) => void;
     readonly __wbg_deflatestream_free: (a: number, b: number) => void;
+    readonly __wbg_filedecoder_free: (a: number, b: number) => void;
     readonly __wbg_inflatestream_free: (a: number, b: number) => void;
     readonly blockcodec_consumed: (a: number) => number;
     readonly blockcodec_deflate: (a: number, b: number, c: number, d: number, e: any, f: any) => number;
     readonly blockcodec_inflate: (a: number, b: number, c: number, d: any, e: any) => number;
     readonly blockcodec_new: () => number;
     readonly blockcodec_produced: (a: number) => number;
+    readonly blockcodec_unzstd: (a: number, b: any, c: any) => number;
+    readonly blockcodec_zstd: (a: number, b: any, c: any) => number;
     readonly deflatestream_consumed: (a: number) => number;
     readonly deflatestream_new: (a: number, b: number, c: number) => number;
     readonly deflatestream_produced: (a: number) => number;
     readonly deflatestream_push: (a: number, b: any, c: any, d: number) => number;
     readonly deflatestream_reset: (a: number) => void;
+    readonly filedecoder_consumed: (a: number) => number;
+    readonly filedecoder_new: (a: number, b: number) => number;
+    readonly filedecoder_produced: (a: number) => number;
+    readonly filedecoder_push: (a: number, b: any, c: any, d: number) => number;
     readonly inflatestream_consumed: (a: number) => number;
     readonly inflatestream_new: (a: number, b: number) => number;
     readonly inflatestream_produced: (a: number) => number;
     readonly inflatestream_push: (a: number, b: any, c: any) => number;
     readonly inflatestream_reset: (a: number) => void;
     readonly __wbindgen_externrefs: WebAssembly.Table;
+    readonly __wbindgen_malloc: (a: number, b: number) => number;
+    readonly __wbindgen_realloc: (a: number, b: number, c: number, d: number) => number;
+    readonly __wbindgen_free: (a: number, b: number, c: number) => void;
     readonly __wbindgen_start: () => void;
 }
 
