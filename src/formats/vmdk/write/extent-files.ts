@@ -75,10 +75,9 @@ function flatFile(range: Range): PlanFile {
 /** The file that the user named: text, and no guest's byte. */
 function descriptorFile(target: Target, lines: readonly string[]): PlanFile {
   const values = descriptorOf(target, lines);
-  const end = sectorsToBytes(target.capacity);
   return {
     layout: NO_BLOCKS,
-    range: { start: end, end },
+    range: { start: 0, end: 0 },
     fingerprint: target.request.randomId === undefined,
     writer: () => ({
       add: () => [],
