@@ -13,7 +13,7 @@ export { LIMITS, type Limits } from './base/limits.ts';
 export { formatSize, parseSize } from './base/units.ts';
 export { version } from './base/version.ts';
 export type { CheckedImage, Finding } from './formats/check.ts';
-export type { DiskMetadata, Geometry } from './formats/metadata.ts';
+export { type DiskMetadata, type Geometry, METADATA_WORDS } from './formats/metadata.ts';
 export { check } from './ops/check.ts';
 export { compare } from './ops/compare.ts';
 export { convert } from './ops/convert.ts';

@@ -1,5 +1,13 @@
 /** Results as text. Whatever came from an image is escaped: it may have been made to deceive a terminal. */
-import { type ConvertResult, escapeText, formatSize, type ImageInfo, type SalvagedRange } from '../index.ts';
+import {
+  type ConvertResult,
+  type DiskMetadata,
+  escapeText,
+  formatSize,
+  type ImageInfo,
+  METADATA_WORDS,
+  type SalvagedRange,
+} from '../index.ts';
 
 /** JSON that is safe on a terminal: besides what JSON escapes, whatever {@link escapeText} would. */
 export function printJson(value: unknown): string {
@@ -66,12 +74,31 @@ export function printInfo(info: ImageInfo): string {
       rows.push([fact, 'yes']);
     }
   }
+  rows.push(...metadataRows(info.metadata));
   for (const [key, value] of Object.entries(info.details)) {
     rows.push([key, typeof value === 'string' ? value : JSON.stringify(value)]);
   }
   const width = Math.max(...rows.map(([label]) => label.length)) + 2;
   const table = rows.map(([label, value]) => `${escapeText(`${label}:`).padEnd(width)}${escapeText(value)}\n`);
   return table.join('') + info.warnings.map((warning) => `warning: ${escapeText(warning)}\n`).join('');
+}
+
+/** What the image says of the disk, under the words in which a conversion says what it dropped. */
+function metadataRows(metadata: DiskMetadata): [string, string][] {
+  return (Object.keys(METADATA_WORDS) as (keyof DiskMetadata)[]).flatMap((key) => {
+    const value = metadata[key];
+    return value === undefined ? [] : [[METADATA_WORDS[key], showMetadata(key, value)]];
+  });
+}
+
+function showMetadata(key: keyof DiskMetadata, value: DiskMetadata[keyof DiskMetadata]): string {
+  if (key === 'time') {
+    return new Date(Number(value) * 1000).toISOString();
+  }
+  if (typeof value === 'object') {
+    return `${value.cylinders} cylinders, ${value.heads} heads, ${value.sectors} sectors`;
+  }
+  return String(value);
 }
 
 export function exactSize(bytes: number): string {

@@ -51,7 +51,7 @@ function secondsToLogin(image, driver, { flags, seconds }) {
   const begun = performance.now();
   const drive = `file=${image},format=${driver},if=virtio,snapshot=on`;
   const machine = ['-m', '1024', '-nic', 'none', '-display', 'none', '-serial', 'stdio', '-no-reboot'];
-  const qemu = spawn(QEMU, [...flags, ...machine, '-drive', drive], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const qemu = spawn(QEMU, [...flags, ...machine, '-drive', drive], { stdio: ['ignore', 'pipe', 'ignore'] });
   return new Promise((resolve) => {
     let said = '';
     let found;
