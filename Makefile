@@ -1,6 +1,6 @@
 # Every target sets up what it needs; nothing has to be installed by hand but Node and make (and Rust for the native engine).
 .DEFAULT_GOAL := help
-.PHONY: help demo test build check lint bench bench-scale images boot-test fuzz clean native oracles test-specimens test-oracle wasm wasm-check
+.PHONY: help demo test build check lint bench bench-scale images boot-test fuzz clean native oracles test-faults test-specimens test-oracle wasm wasm-check
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 
 CARGO := $(CURDIR)/native/Cargo.toml
@@ -56,6 +56,9 @@ images: ## a bootable Debian disk of 8 GiB and its variants, once, in .cache/ima
 
 boot-test: build images ## the Debian disk as VMDK becomes QCOW2, VHDX, VHD, VDI; each boots to its login prompt under QEMU
 	@node test-images/debian/boot-test.mjs .cache/images
+
+test-faults: build ## every system call of several conversions fails, in every way, by both engines (minutes)
+	VDCONV_FAULTS=all vitest run src/ops/faults.test.ts
 
 bench: build ## measure against qemu-img (options in test-images/bench/README.md: BENCH="--n 5 --pairs raw-qcow2")
 	@node test-images/bench/bench.mjs $(BENCH)

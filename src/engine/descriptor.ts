@@ -2,9 +2,23 @@
 import { read, write } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { errnoOf } from '../io/os-error.ts';
 
-const readOnce = promisify(read);
+const readPart = promisify(read);
 const writeOnce = promisify(write);
+
+/** Node repeats an interrupted write by itself, not a read. */
+async function readOnce(...call: [fd: number, bytes: Uint8Array, at: number, length: number, position: number]) {
+  for (;;) {
+    try {
+      return await readPart(...call);
+    } catch (cause) {
+      if (errnoOf(cause) !== 'EINTR') {
+        throw cause;
+      }
+    }
+  }
+}
 
 /** Fills `bytes` from `position`; returns how many bytes there were where the file ends before. */
 export async function readFully(fd: number, bytes: Uint8Array, position: number): Promise<number> {

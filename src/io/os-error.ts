@@ -7,6 +7,7 @@ const WORDS: Readonly<Record<string, string>> = {
   EDQUOT: 'disk quota exceeded',
   EEXIST: 'file exists',
   EFBIG: 'file too large for the file system or the file size limit',
+  EINTR: 'interrupted',
   EINVAL: 'not possible on this file system',
   EIO: 'input/output error',
   EISDIR: 'is a directory',
@@ -26,6 +27,7 @@ const WORDS: Readonly<Record<string, string>> = {
   ESTALE: 'stale network file handle',
   ETIMEDOUT: 'timed out',
   ETXTBSY: 'file is being executed',
+  EXDEV: 'on another file system',
 };
 
 /** The name of the errno behind an exception (`ENOSPC`), undefined for anything that is not the system's. */

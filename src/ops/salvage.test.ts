@@ -164,24 +164,27 @@ test('the base of a chain is damaged: what the layer above has is not lost', asy
 });
 
 describe.each(ENGINES)('%s', (engine) => {
-  test.each([
+  test.for([
     ['qcow2', 'qcow2'],
     ['streamOptimized VMDK', 'vmdk'],
-  ])('a unit of %s that does not decode is lost; the command says so and ends with 3', async (_, targetFormat) => {
-    needEngine({ skip: (note) => expect.fail(note) }, engine);
-    const path = await image(`disk.${targetFormat}`, { compress: true });
-    const where = await placeOf(path, 10 * 64 * KiB);
-    patch(path, where + 20, 'ffffffffffffffffffffffff');
-    const env = { ...process.env, VDCONV_ENGINE: engine };
-    const args = ['convert', '-q', '--no-sync', '--salvage', path, at('out.raw')];
-    const { status, stderr } = spawnSync(process.execPath, [command, ...args], { encoding: 'utf8', env });
-    const lines = stderr.trimEnd().split('\n');
-    expect(lines).toEqual([
-      expect.stringMatching(/^vdconv: lost: 65536 bytes at 655360: /),
-      'vdconv: 65536 bytes could not be read, and are zeros in the target',
-    ]);
-    expect(status).toBe(3);
-    const lost = [{ start: 10 * 64 * KiB, length: 64 * KiB, why: '' }];
-    expect(faults(await readFile(at('out.raw')), lost)).toEqual([]);
-  });
+  ])(
+    'a unit of %s that does not decode is lost; the command says so and ends with 3',
+    async ([, targetFormat], ctx) => {
+      needEngine(ctx, engine);
+      const path = await image(`disk.${targetFormat}`, { compress: true });
+      const where = await placeOf(path, 10 * 64 * KiB);
+      patch(path, where + 20, 'ffffffffffffffffffffffff');
+      const env = { ...process.env, VDCONV_ENGINE: engine };
+      const args = ['convert', '-q', '--no-sync', '--salvage', path, at('out.raw')];
+      const { status, stderr } = spawnSync(process.execPath, [command, ...args], { encoding: 'utf8', env });
+      const lines = stderr.trimEnd().split('\n');
+      expect(lines).toEqual([
+        expect.stringMatching(/^vdconv: lost: 65536 bytes at 655360: /),
+        'vdconv: 65536 bytes could not be read, and are zeros in the target',
+      ]);
+      expect(status).toBe(3);
+      const lost = [{ start: 10 * 64 * KiB, length: 64 * KiB, why: '' }];
+      expect(faults(await readFile(at('out.raw')), lost)).toEqual([]);
+    },
+  );
 });
