@@ -52,6 +52,9 @@ export function isClosedPipe(error: unknown): boolean {
 
 /** The one line on stderr. VDCONV_DEBUG=1 adds the stack, for reports. */
 export function errorLine(error: unknown, debug: boolean): string {
+  if (isOutOfDescriptors(error)) {
+    return 'vdconv: too many open files: allow more of them (ulimit -n)\n';
+  }
   const message = error instanceof Error ? error.message : String(error);
   const line =
     error instanceof VdconvError
@@ -59,6 +62,11 @@ export function errorLine(error: unknown, debug: boolean): string {
       : `vdconv: internal error: ${escapeText(message)}; please report it with the output of VDCONV_DEBUG=1`;
   const stack = debug && error instanceof Error ? `\n${error.stack ?? ''}${causeOf(error)}` : '';
   return `${line}${stack}\n`;
+}
+
+/** While a part of the program was loaded. */
+function isOutOfDescriptors(error: unknown): boolean {
+  return !(error instanceof VdconvError) && ['EMFILE', 'ENFILE'].includes((error as NodeJS.ErrnoException)?.code ?? '');
 }
 
 function causeOf(error: Error): string {
