@@ -33,5 +33,5 @@ export function fileKind(head: Uint8Array): FileKind | undefined {
 function isDescriptor(head: Uint8Array): boolean {
   const nul = head.indexOf(0);
   const text = new TextDecoder('latin1').decode(nul < 0 ? head : head.subarray(0, nul));
-  return !CONTROL.test(text) && (TITLE.test(text) || (CREATE_TYPE.test(text) && EXTENT_LINE.test(text)));
+  return TITLE.test(text) || (!CONTROL.test(text) && CREATE_TYPE.test(text) && EXTENT_LINE.test(text));
 }
