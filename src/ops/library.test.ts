@@ -61,7 +61,9 @@ describe('about itself', () => {
     // The list is for other programs: it must survive JSON, and every default must be what its type says.
     expect(JSON.parse(JSON.stringify(list))).toEqual(list);
     for (const { type, default: value, choices } of list.flatMap(({ options }) => options)) {
-      expect(typeof value).toBe({ flag: 'boolean', choice: 'string', number: 'number', size: 'number' }[type]);
+      expect(typeof value).toBe(
+        { flag: 'boolean', choice: 'string', text: 'string', number: 'number', size: 'number' }[type],
+      );
       expect(choices ?? [value]).toContain(value);
     }
   });
