@@ -98,7 +98,7 @@ function findParent({ header }: Descriptor, source: ByteSource): Parent {
     return { warnings: name === '' ? [] : [ignored] };
   }
   if (name !== '') {
-    return { parent: { kind: 'parent', name, format: 'vmdk' }, warnings: [] };
+    return { parent: { kind: 'parent', name: pathOf(name), format: 'vmdk' }, warnings: [] };
   }
   if (parentCid === undefined) {
     return { warnings: [] };
@@ -108,4 +108,12 @@ function findParent({ header }: Descriptor, source: ByteSource): Parent {
     format: 'vmdk',
     field: 'parentFileNameHint',
   });
+}
+
+/**
+ * The hint as a path here: Windows' relative names are relative here too, and an absolute name of Windows or ESXi leads
+ * nowhere on another machine, so that the parent is looked for beside the child. `parentCID` tells whether it is the one.
+ */
+function pathOf(hint: string): string {
+  return /^([A-Za-z]:|\\|\/vmfs\/)/.test(hint) ? hint.replace(/^.*[\\/]/s, '') : hint.replaceAll('\\', '/');
 }

@@ -162,14 +162,22 @@ test('a size that VirtualBox rounded up in the header is the one of the descript
   expect((await extentsOf(image)).at(-1)).toMatchObject({ start: 8192, length: 512 });
 });
 
-test('a child names its parent', async () => {
-  const child = DESCRIPTOR.replace('ffffffff', '12345678').replace(
-    '\n\n',
-    '\nparentFileNameHint="C:\\vm\\base.vmdk"\n\n',
-  );
+test.each([
+  ['base.vmdk', 'base.vmdk'],
+  ['../a b/base.vmdk', '../a b/base.vmdk'],
+  ['/images/base.vmdk', '/images/base.vmdk'],
+  ['..\\vm\\base.vmdk', '../vm/base.vmdk'],
+  ['C:\\vm\\base.vmdk', 'base.vmdk'],
+  ['\\\\server\\share\\base.vmdk', 'base.vmdk'],
+  ['/vmfs/volumes/5f0-1/vm/base.vmdk', 'base.vmdk'],
+])('a child names its parent: %s', async (hint, name) => {
+  const child = DESCRIPTOR.replace('ffffffff', '12345678').replace('\n\n', `\nparentFileNameHint="${hint}"\n\n`);
   const image = await open(sparse({}, child));
-  expect(image.parent).toEqual({ kind: 'parent', name: 'C:\\vm\\base.vmdk', format: 'vmdk' });
-  expect(image.facts).toMatchObject({ references: [image.parent], details: { parentCid: '12345678' } });
+  expect(image.parent).toEqual({ kind: 'parent', name, format: 'vmdk' });
+  expect(image.facts).toMatchObject({
+    references: [image.parent],
+    details: { parentCid: '12345678', parentFileNameHint: hint },
+  });
 });
 
 test('an image that was not closed is dirty', async () => {
