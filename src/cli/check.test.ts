@@ -83,12 +83,21 @@ describe('vdconv check', () => {
   it('ends with 1 where it could not check, and with 63 where the format has nothing to check', async () => {
     const dir = await tempDir();
     writeFileSync(join(dir, 'a.raw'), Buffer.alloc(4096, 'x'));
+    const descriptor = [
+      'version=1',
+      'CID=00000001',
+      'parentCID=ffffffff',
+      'createType="monolithicFlat"',
+      'RW 8 FLAT "a.raw" 0',
+    ];
+    writeFileSync(join(dir, 'split.vmdk'), descriptor.join('\n'));
     const cases: [args: string[], status: number, says: string][] = [
       [['a.raw'], 63, 'vdconv: a.raw: a raw image has no structure that could be checked\n'],
       [['-f', 'qcow2', 'a.raw'], 1, 'vdconv: a.raw: QCOW2 header: magic is'],
       [['nowhere.qcow2'], 1, 'vdconv: nowhere.qcow2: no such file\n'],
       [[], 1, 'vdconv: IMAGE is missing; see vdconv check --help\n'],
       [['--frob', 'a.raw'], 1, "vdconv: unknown option '--frob'; see vdconv check --help\n"],
+      [['split.vmdk'], 1, "vdconv: split.vmdk: refers to extent 'a.raw'"],
       [['-f', 'frob', 'a.raw'], 1, "vdconv: a.raw: there is no format 'frob'"],
     ];
     for (const [args, status, says] of cases) {

@@ -1,5 +1,6 @@
 /** What `check` reports, the same for every format: findings, and where the format has them numbers. */
 import { VdconvError } from '../base/errors.ts';
+import { MiB } from '../base/units.ts';
 import type { ByteSource } from '../io/types.ts';
 import type { OpenContext } from './format.ts';
 
@@ -126,4 +127,35 @@ export async function readPadded(
 export function isHole(source: ByteSource, offset: number, length: number): boolean {
   const end = Math.min(offset + length, source.size);
   return offset >= end || source.dataRuns?.(offset, end, 1).length === 0;
+}
+
+/** Longest piece that {@link ReadAhead} reads at a time. */
+const MAX_AHEAD = MiB;
+
+/**
+ * Reads small things that mostly follow one another in the file: pieces grow while they are used, so a file that is read
+ * from end to end is read in large ones, and a place far away costs no more than itself.
+ */
+export class ReadAhead {
+  readonly #source: ByteSource;
+  #at = 0;
+  #bytes: Uint8Array = new Uint8Array(0);
+  #size = 0;
+
+  constructor(source: ByteSource) {
+    this.#source = source;
+  }
+
+  /** Valid until the next call. The range lies in the file. */
+  async read(offset: number, length: number, what: string): Promise<Uint8Array> {
+    const end = this.#at + this.#bytes.length;
+    if (offset < this.#at || offset + length > end) {
+      const isNear = offset >= this.#at && offset - end < MAX_AHEAD;
+      this.#size = isNear ? Math.min(MAX_AHEAD, this.#size * 2) : 0;
+      this.#size = Math.max(this.#size, 4096, length);
+      this.#bytes = await this.#source.read(offset, Math.min(this.#size, this.#source.size - offset), what);
+      this.#at = offset;
+    }
+    return this.#bytes.subarray(offset - this.#at, offset - this.#at + length);
+  }
 }

@@ -57,8 +57,14 @@ export class UnitCounts {
         continue;
       }
       page = page === undefined || page === FULL ? this.#open(number, page) : page;
-      for (let i = index; i < index + count; i += 1) {
-        most = Math.max(most, this.#addOne(page, i, by, max));
+      for (let i = index; i < index + count; ) {
+        if (by === 1 && max > 0 && i % 8 === 0 && i + 8 <= index + count && setByte(page, i)) {
+          page.owned += 8;
+          i += 8;
+        } else {
+          most = Math.max(most, this.#addOne(page, i, by, max));
+          i += 1;
+        }
       }
       if (page.owned === PAGE && page.cells.length !== PAGE) {
         this.#pages.set(number, FULL);
@@ -134,6 +140,16 @@ export class UnitCounts {
 
 function countIn({ cells }: Page, index: number): number {
   return cells.length === PAGE ? (cells[index] as number) : ((cells[index >> 3] as number) >> (index & 7)) & 1;
+}
+
+/** Gives eight units that have no owner their first one. @returns whether they had none, and are bits. */
+function setByte({ cells }: Page, index: number): boolean {
+  const at = index >> 3;
+  if (cells.length === PAGE || cells[at] !== 0) {
+    return false;
+  }
+  cells[at] = 0xff;
+  return true;
 }
 
 function zeros(cells: Page['cells']): number {

@@ -1,5 +1,6 @@
 /** VDI, the disk format of VirtualBox. */
 import type { Format, Sample } from '../format.ts';
+import { checkVdi } from './check.ts';
 import { Header, PREHEADER_BYTES } from './layout.ts';
 import { options } from './options.ts';
 import { planVdi } from './plan.ts';
@@ -12,6 +13,7 @@ export const vdi: Format = {
   extensions: ['vdi'],
   probe,
   open: openVdi,
+  check: checkVdi,
   options,
   compresses: false,
   plan: planVdi,

@@ -1,5 +1,6 @@
 /** VHD, the disk format of Virtual PC, Hyper-V, Azure and XenServer; qemu-img's name for it is vpc. */
 import type { Format } from '../format.ts';
+import { checkVhd } from './check.ts';
 import { hasFooter } from './footer.ts';
 import { options } from './options.ts';
 import { planVhd } from './plan.ts';
@@ -12,6 +13,7 @@ export const vhd: Format = {
   extensions: ['vhd'],
   probe: hasFooter,
   open: openVhd,
+  check: checkVhd,
   options,
   compresses: false,
   plan: planVhd,

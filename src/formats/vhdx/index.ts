@@ -1,6 +1,7 @@
 /** VHDX: the disk format of Hyper-V since Windows Server 2012. */
 
 import type { Format, Sample } from '../format.ts';
+import { checkVhdx } from './check.ts';
 import { FileTypeIdentifier } from './layout.ts';
 import { options } from './options.ts';
 import { planVhdx } from './plan.ts';
@@ -13,6 +14,7 @@ export const vhdx: Format = {
   extensions: ['vhdx', 'avhdx'],
   probe,
   open: openVhdx,
+  check: checkVhdx,
   options,
   compresses: false,
   plan: planVhdx,

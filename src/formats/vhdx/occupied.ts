@@ -33,4 +33,21 @@ export class Occupied {
     }
     return free;
   }
+
+  /** How many units are taken. */
+  units(): number {
+    let sum = 0;
+    for (const byte of this.#bits) {
+      for (let rest = byte; rest !== 0; rest &= rest - 1) {
+        sum += 1;
+      }
+    }
+    return sum;
+  }
+
+  /** The unit behind the last one that is taken. */
+  end(): number {
+    const last = this.#bits.findLastIndex((byte) => byte !== 0);
+    return last < 0 ? 0 : last * 8 + 32 - Math.clz32(this.#bits[last] as number);
+  }
 }

@@ -15,7 +15,7 @@ import { openSeSparse } from './sesparse/open.ts';
 import type { SparseExtent } from './sparse-extent.ts';
 
 /** Extent types that lie in a file as the guest sees them. */
-const FLAT = new Set(['FLAT', 'VMFS']);
+export const FLAT = new Set(['FLAT', 'VMFS']);
 /** Extent types whose file has tables; of which family it is, the file itself says. */
 const SPARSE = new Set(['SPARSE', 'VMFSSPARSE', 'SESPARSE']);
 
@@ -81,7 +81,7 @@ export async function openDescribed(
 }
 
 /** What can be refused before any file is opened. */
-function checkLines({ extents }: Descriptor, source: ByteSource): void {
+export function checkLines({ extents }: Descriptor, source: ByteSource): void {
   const wrong = (code: 'corrupt' | 'limit' | 'unsupported', what: string) =>
     new VdconvError(code, what, { file: source.name, format: 'vmdk', field: 'extent description' });
   if (extents.length === 0) {

@@ -1,5 +1,6 @@
 /** VMDK, the disk format of VMware products, VirtualBox and OVA packages. */
 import type { Format } from '../format.ts';
+import { checkVmdk } from './check/check.ts';
 import { fileKind } from './kind.ts';
 import { openVmdk } from './reader.ts';
 import { options } from './write/options.ts';
@@ -12,6 +13,7 @@ export const vmdk: Format = {
   extensions: ['vmdk'],
   probe: ({ head }) => fileKind(head) !== undefined,
   open: openVmdk,
+  check: checkVmdk,
   options,
   compresses: true,
   layers: true,

@@ -3,7 +3,7 @@
  * with the number of those entries, so an image whose tables refer to each other costs no more than its size.
  */
 import { VdconvError } from '../../../base/errors.ts';
-import { MiB } from '../../../base/units.ts';
+import { formatSize, GiB, MiB } from '../../../base/units.ts';
 import type { ByteSource } from '../../../io/types.ts';
 import { UnitCounts } from '../../../map/unit-counts.ts';
 import { type CheckContext, isHole, readPadded } from '../../check.ts';
@@ -19,6 +19,9 @@ const PIECE = MiB;
 const MAX_L1_ENTRIES = 2 ** 27;
 /** Ours: L2 tables that are not aligned may overlap; so many are looked into, the others are counted only. */
 export const MAX_UNALIGNED = 256;
+
+/** Ours, of all L2 tables together: of 64 TiB in clusters of 8 KiB. Only a file with holes has more. */
+const MAX_L2_BYTES = 64 * GiB;
 
 export interface L1Table {
   offset: number;
@@ -127,6 +130,8 @@ export class L1Walk {
   }
 
   #unaligned = 0;
+  /** Bytes of L2 tables. */
+  #read = 0;
 
   /** Looks at the L2 tables of a piece that were not looked at yet. */
   async #descend(table: L1Table, piece: L1Piece, done: UnitCounts, progress: () => void): Promise<void> {
@@ -178,6 +183,11 @@ export class L1Walk {
     const { clusterSize } = this.#header;
     if (isHole(this.#source, at, tables * clusterSize)) {
       return;
+    }
+    this.#read += tables * clusterSize;
+    if (this.#read > MAX_L2_BYTES) {
+      const what = `its L2 tables have more than ${formatSize(MAX_L2_BYTES)} together, vdconv's limit`;
+      throw new VdconvError('limit', what, { ...this.#header.origin, field: 'L2 table' });
     }
     const bytes = await readPadded(this.#source, at, tables * clusterSize, 'QCOW2 L2 table');
     for (let i = 0; i < tables; i += 1) {

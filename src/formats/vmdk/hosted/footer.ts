@@ -13,7 +13,7 @@ export async function readFooter(
   source: ByteSource,
   header: SparseExtentHeader,
   warnings: string[],
-): Promise<SparseExtentHeader> {
+): Promise<{ footer: SparseExtentHeader; at: number }> {
   const start = alignDown(Math.max(0, source.size - FOOTER_SEARCH - 3 * SECTOR), SECTOR);
   const tail = await source.read(start, source.size - start, 'VMDK footer');
   const view = new DataView(tail.buffer, tail.byteOffset, tail.byteLength);
@@ -30,7 +30,7 @@ export async function readFooter(
       if (!last) {
         warnings.push(`${source.size - start - at - 2 * SECTOR} bytes follow the end of the stream and are ignored`);
       }
-      return footer;
+      return { footer, at: origin.at };
     }
   }
   throw new VdconvError('truncated', 'no footer in the last 64 KiB: the file is a stream-optimized VMDK that was cut', {

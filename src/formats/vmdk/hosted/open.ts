@@ -13,17 +13,32 @@ export interface HostedExtent extends SparseExtent {
   header: SparseExtentHeader;
 }
 
-export async function openHosted(source: ByteSource): Promise<HostedExtent> {
+export interface HostedHeader {
+  header: SparseExtentHeader;
+  /** What says where the tables are: the header, or the footer that replaces it. */
+  front: SparseExtentHeader;
+  /** Byte offset of the footer, if there is one. */
+  footerAt?: number;
+}
+
+export async function readHostedHeader(source: ByteSource, warnings: string[]): Promise<HostedHeader> {
   const origin = { file: source.name, format: 'vmdk', at: 0 };
   const bytes = await source.read(0, Math.min(SECTOR, source.size), SparseExtentHeader.name);
   const header = SparseExtentHeader.decode(bytes, origin);
   checkHeader(header, source, origin);
-  const warnings: string[] = [];
   if (header.uncleanShutdown !== 0) {
     warnings.push('the image was not closed properly (uncleanShutdown is set): its last writes may be missing');
   }
-  const atEnd = header.gdOffset === GD_AT_END;
-  const front = atEnd ? await readFooter(source, header, warnings) : header;
+  if (header.gdOffset !== GD_AT_END) {
+    return { header, front: header };
+  }
+  const { footer, at } = await readFooter(source, header, warnings);
+  return { header, front: footer, footerAt: at };
+}
+
+export async function openHosted(source: ByteSource): Promise<HostedExtent> {
+  const warnings: string[] = [];
+  const { header, front } = await readHostedHeader(source, warnings);
   const { version, flags, capacity, grainSize, numGTEsPerGT, compressAlgorithm } = header;
   const numGTs = divCeil(capacity, grainSize * numGTEsPerGT);
   const compressed = (flags & Flag.compressed) !== 0;
