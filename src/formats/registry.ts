@@ -1,6 +1,8 @@
 /** The formats, in the order in which they are asked; raw is every file's last resort. One line a format. */
 import { VdconvError } from '../base/errors.ts';
+import { foreignFormat } from './foreign.ts';
 import type { Format, Sample } from './format.ts';
+import { luks } from './luks/index.ts';
 import { qcow2 } from './qcow2/index.ts';
 import { raw } from './raw/index.ts';
 import { vdi } from './vdi/index.ts';
@@ -8,7 +10,7 @@ import { vhd } from './vhd/index.ts';
 import { vhdx } from './vhdx/index.ts';
 import { vmdk } from './vmdk/index.ts';
 
-export const FORMATS: readonly Format[] = [qcow2, vmdk, vhdx, vhd, vdi, raw];
+export const FORMATS: readonly Format[] = [qcow2, vmdk, vhdx, vhd, vdi, luks, raw];
 
 /** The format that a user or an image calls `name`. Throws `usage` listing the names there are. */
 export function formatNamed(name: string, what: string): Format {
@@ -29,14 +31,21 @@ export function formatByEnding(path: string): Format | undefined {
 
 /**
  * The format of these bytes. Throws `wrong-format` where two formats claim them: a raw disk whose guest wrote another
- * format's magic must not be read as that without its owner saying so.
+ * format's magic must not be read as that without its owner saying so. Throws `unsupported` for what is recognised and
+ * not read. A fixed VHD may hold an encrypted or a foreign disk: its footer is behind it.
  */
 export function probeFormat(sample: Sample, file: string): Format {
-  const claims = FORMATS.filter((f) => f !== raw && f.probe(sample));
-  const [first, second] = claims;
-  if (first !== undefined && second !== undefined) {
-    const names = claims.map((f) => f.name).join(' and ');
-    throw new VdconvError('wrong-format', `could be ${names}`, { file, hint: 'say which with -f' });
+  const all = FORMATS.filter((f) => f !== raw && f.probe(sample));
+  const isVhd = all.includes(vhd);
+  const claims = isVhd ? all.filter((f) => f !== luks) : all;
+  const foreign = isVhd ? undefined : foreignFormat(sample);
+  const names = [...claims.map((f) => f.name), ...(foreign === undefined ? [] : [foreign.name])];
+  if (names.length > 1) {
+    throw new VdconvError('wrong-format', `could be ${names.join(' and ')}`, { file, hint: 'say which with -f' });
   }
-  return first ?? raw;
+  if (foreign !== undefined) {
+    const hint = `${foreign.hint}; -f raw takes its bytes as they are`;
+    throw new VdconvError('unsupported', `is ${foreign.name}, which vdconv does not read`, { file, hint });
+  }
+  return claims[0] ?? raw;
 }
