@@ -86,7 +86,7 @@ describe.each(ENGINES)('%s', (engine) => {
     expect(await snapshot(dir)).toEqual(before);
   });
 
-  it('killed at any time: the target is the old one or the whole new one', async () => {
+  it('killed at any time: the target is the old one or the whole new one', { timeout: KILLS * 5_000 }, async () => {
     const { below } = random(7);
     const old = Buffer.from('what was there before');
     writeFileSync(join(dir, 'out.qcow2'), old);

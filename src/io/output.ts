@@ -9,7 +9,7 @@ import { KiB } from '../base/units.ts';
 import type { FileIdentity } from './file-identity.ts';
 import { addUnfinished } from './leftovers.ts';
 import { writeError } from './os-error.ts';
-import { publish, removeTemporary, syncDirectory } from './publish.ts';
+import { type DirectorySync, openDirectorySync, publish, removeTemporary } from './publish.ts';
 import { resolveTarget, temporaryPath } from './target.ts';
 
 export interface OutputOptions {
@@ -163,16 +163,18 @@ class TemporaryOutput implements Output {
   }
 
   async publish(): Promise<void> {
+    let directory: DirectorySync | undefined;
     try {
+      directory = this.#options.noSync === true ? undefined : await openDirectorySync(this.#path, this.name);
       await publish(this.#temporary, this.#path, this.name, this.#options.force === true);
       this.#finished = true;
-      if (this.#options.noSync !== true) {
-        await syncDirectory(this.#path, this.name);
-      }
+      await directory?.sync();
     } catch (error) {
       this.withdraw();
       this.discard();
       throw error;
+    } finally {
+      await directory?.close();
     }
   }
 

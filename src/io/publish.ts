@@ -59,20 +59,33 @@ export function removeTemporary(temporary: string): void {
   forgetUnfinished(temporary);
 }
 
-/** Makes the new name durable. File systems that cannot sync a directory say so with an error that is no failure. */
-export async function syncDirectory(path: string, name: string): Promise<void> {
-  try {
-    const directory = await fs.open(dirname(path), 'r');
+export interface DirectorySync {
+  /** Makes a new name in it durable. */
+  sync(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/**
+ * Opens the directory of a path, so that after the rename nothing but the sync itself can fail. File systems that cannot
+ * sync a directory say so with an error that is no failure.
+ */
+export async function openDirectorySync(path: string, name: string): Promise<DirectorySync> {
+  const attempt = async <T>(work: () => Promise<T>): Promise<T | undefined> => {
     try {
-      await directory.sync();
-    } finally {
-      await directory.close();
-    }
-  } catch (cause) {
-    if (!CANNOT_SYNC_DIRECTORY.has(errnoOf(cause) ?? '')) {
+      return await work();
+    } catch (cause) {
+      if (CANNOT_SYNC_DIRECTORY.has(errnoOf(cause) ?? '')) {
+        return undefined;
+      }
       throw writeError(name, 'sync the directory to the disk', cause);
     }
-  }
+  };
+  const directory = await attempt(() => fs.open(dirname(path), 'r'));
+  return {
+    sync: () => attempt(async () => directory?.sync()),
+    // Nothing was written through it.
+    close: async () => directory?.close().catch(() => {}),
+  };
 }
 
 const CANNOT_SYNC_DIRECTORY = new Set([

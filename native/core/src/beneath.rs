@@ -1,22 +1,20 @@
 //! Opening a file beneath a directory in one step: what the name leads to cannot be exchanged meanwhile.
 
 use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use std::os::fd::OwnedFd;
 
 /// Opens `path`, relative to `root` and without symbolic links, for reading. Waits for no writer of a pipe. `None` where
 /// the kernel has no openat2 (before 5.6), or a sandbox does not let it through.
 pub fn open_beneath(root: &str, path: &str) -> std::io::Result<Option<OwnedFd>> {
-    let directory = open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let beneath = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = retry_on_intr(|| open(root, beneath, Mode::empty()))?;
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    loop {
-        match openat2(&directory, path, flags, Mode::empty(), resolve) {
-            Ok(file) => return Ok(Some(file)),
-            Err(Errno::NOSYS | Errno::PERM) => return Ok(None),
-            Err(Errno::INTR) => {}
-            Err(e) => return Err(e.into()),
-        }
+    match retry_on_intr(|| openat2(&directory, path, flags, Mode::empty(), resolve)) {
+        Ok(file) => Ok(Some(file)),
+        Err(Errno::NOSYS | Errno::PERM) => Ok(None),
+        Err(e) => Err(e.into()),
     }
 }
 
