@@ -18,6 +18,7 @@ export { check } from './ops/check.ts';
 export { compare } from './ops/compare.ts';
 export { convert } from './ops/convert.ts';
 export { create } from './ops/create.ts';
+export { digest } from './ops/digest.ts';
 export { formats } from './ops/formats.ts';
 export { info } from './ops/info.ts';
 export { map } from './ops/map.ts';
@@ -34,6 +35,8 @@ export type {
   ConvertResult,
   CreateOptions,
   Descriptor,
+  DigestOptions,
+  DigestResult,
   DiskImage,
   FormatSummary,
   ImageInfo,

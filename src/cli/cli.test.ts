@@ -238,7 +238,7 @@ describe('exit status 2: usage', () => {
     [['disk.vmdk'], 'OUT is missing; see vdconv convert --help'],
     [
       ['chekc'],
-      "'chekc' is no command (check, compare, convert, create, info, map, measure), and OUT is missing for an image; see vdconv --help",
+      "'chekc' is no command (check, compare, convert, create, digest, info, map, measure), and OUT is missing for an image; see vdconv --help",
     ],
     [['convert', '--bogus', 'a', 'b'], "unknown option '--bogus'; see vdconv convert --help"],
     [['info'], 'IMAGE is missing; see vdconv info --help'],

@@ -33,6 +33,7 @@ export const FLAGS: readonly Flag[] = [
     value: 'SIZE',
     help: 'read no more than SIZE of data; default: 1000 times the size of IN, and 1 GiB; 0: any amount',
   },
+  { name: 'digest', value: 'ALG', help: 'hash the new disk while it is written: see vdconv digest --help' },
   ...PROGRESS_FLAGS,
   { name: 'q', help: 'print nothing but errors' },
   { name: 'help', alias: 'h', help: 'this text' },
@@ -83,6 +84,7 @@ export function convertOptions(args: Arguments, source: string): ConvertOptions 
     rate: size(args, 'r'),
     salvage: args.has('salvage'),
     maxOutput: size(args, 'max-output'),
+    digest: args.text('digest'),
     spool: args.text('spool'),
   };
 }

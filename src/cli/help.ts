@@ -83,6 +83,7 @@ Usage:
   vdconv info [options] IMAGE      what an image is: vdconv info --help
   vdconv map [options] IMAGE       where its bytes lie: vdconv map --help
   vdconv compare [options] A B     is it the same disk: vdconv compare --help
+  vdconv digest [options] IMAGE    its disk's hash: vdconv digest --help
   vdconv measure [options] IN      how large OUT would be: vdconv measure --help
   vdconv create [options] OUT SIZE an empty image or layer: vdconv create --help
   vdconv check [options] IMAGE     is it sound: vdconv check --help

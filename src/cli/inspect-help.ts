@@ -60,6 +60,27 @@ Exit status:
 `;
 }
 
+export function digestHelp(flags: readonly Flag[]): string {
+  return `vdconv digest prints a hash of an image's virtual disk, the same for every format.
+
+Usage:
+  vdconv digest [options] IMAGE
+
+Options:
+${columns(flagRows(flags))}
+blkhash-sha256/SIZE is SHA-256 over the SHA-256 of each block of SIZE bytes and
+the disk's length (u64, little-endian): all cores hash, zeros are not read. It is
+what nbdcopy --blkhash prints. sha256 is what sha256sum of a raw copy prints.
+
+Examples:
+  vdconv digest disk.qcow2
+  vdconv digest --algorithm sha256 disk.vmdk
+  vdconv digest --output=json --allow-references overlay.qcow2
+
+Formats:
+${columns(formatRows())}`;
+}
+
 export function checkHelp(flags: readonly Flag[]): string {
   return `vdconv check says whether an image keeps the rules of its format: structure,
 checksums, reference counts, places that overlap or lie outside the file.

@@ -10,6 +10,7 @@ const COMMANDS: Readonly<Record<string, (argv: readonly string[], stop: Stop) =>
   compare: async (argv, stop) => (await import('./compare.ts')).runCompare(argv, stop),
   convert: async (argv, stop) => (await import('./convert.ts')).runConvert(argv, stop),
   create: async (argv, stop) => (await import('./create.ts')).runCreate(argv, stop),
+  digest: async (argv, stop) => (await import('./digest.ts')).runDigest(argv, stop),
   info: async (argv, stop) => (await import('./info.ts')).runInfo(argv, stop),
   map: async (argv, stop) => (await import('./map.ts')).runMap(argv, stop),
   measure: async (argv, stop) => (await import('./measure.ts')).runMeasure(argv, stop),

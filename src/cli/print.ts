@@ -22,11 +22,12 @@ export function safeJson(value: unknown, indent?: number): string {
 }
 
 /** `in.vmdk (vmdk, 8 GiB) -> out.qcow2 (qcow2, 2.1 GiB on disk) in 1.2 s`. */
-export function printResult({ source, target, seconds }: ConvertResult): string {
+export function printResult({ source, target, digest, seconds }: ConvertResult): string {
   const from = `${escapeText(source.filename)} (${source.format}, ${formatSize(source.virtualSize)})`;
   const taken =
     target.allocatedSize === null ? formatSize(target.fileSize) : `${formatSize(target.allocatedSize)} on disk`;
-  return `${from} -> ${escapeText(target.filename)} (${target.format}, ${taken}) in ${seconds.toFixed(1)} s\n`;
+  const hash = digest === undefined ? '' : `${digest.algorithm}: ${digest.digest}\n`;
+  return `${from} -> ${escapeText(target.filename)} (${target.format}, ${taken}) in ${seconds.toFixed(1)} s\n${hash}`;
 }
 
 /** `disk.qcow2 (qcow2, 100 GiB) created, 196 KiB on disk`. */

@@ -4,6 +4,7 @@ import type { Allocation, Layout } from '../map/layout.ts';
 
 export interface Addon {
   CopyJob: new (config: JobConfig) => NativeJob;
+  CompareJob: new (config: CompareConfig) => NativeComparison;
   Replay: new (layout: Layout, stored: Uint8Array) => NativeReplay;
   dataRuns(fd: number, start: number, end: number, max: number): Float64Array | null;
   /** Throws what the system says, except where it cannot: then false. */
@@ -27,6 +28,8 @@ export interface JobConfig {
   /** Note which blocks are stored. */
   scan: boolean;
   fingerprint: boolean;
+  /** Bytes of a digest's blocks, 0 for the bytes in order. */
+  digest?: number;
   threads: number;
   chunkBytes: number;
   zeroGranularity: number;
@@ -47,6 +50,7 @@ export interface Ran {
   dataBytes: number;
   stored?: Uint8Array;
   fingerprint?: Uint8Array;
+  digest?: Uint8Array;
 }
 
 export interface ReadRequest {
@@ -56,15 +60,42 @@ export interface ReadRequest {
   length: number;
 }
 
-export interface NativeJob {
-  run(): Promise<Ran>;
-  push(batch: ExtentBatch): void;
+export interface CompareConfig {
+  files: JobConfig['files'];
+  size: number;
+  block?: number;
+  threads: number;
+  chunkBytes: number;
+}
+
+export interface Compared {
+  failure?: Failure;
+  firstDifference?: number;
+  differs?: Uint8Array;
+  bytesRead: number;
+}
+
+/** What jobs of any kind have in common. */
+export interface NativeWork<R> {
+  run(): Promise<R>;
   room(): Promise<boolean>;
   end(): void;
-  allocations(): Promise<Allocation | null>;
   request(): Promise<ReadRequest | null>;
   supply(id: number, bytes: Uint8Array): void;
   refuse(id: number, why: string): void;
+  cancel(): void;
+  /** Lets go of the files; only `supply`, `refuse` and `cancel` may follow. */
+  close(): void;
+  readonly done: number;
+}
+
+export interface NativeComparison extends NativeWork<Compared> {
+  push(a: ExtentBatch, b: ExtentBatch): void;
+}
+
+export interface NativeJob extends NativeWork<Ran> {
+  push(batch: ExtentBatch): void;
+  allocations(): Promise<Allocation | null>;
   putPiece(offset: number, bytes: Uint8Array): Failure | null;
   piecesRoom(): Promise<boolean>;
   piecesComplete(): void;
@@ -72,10 +103,6 @@ export interface NativeJob {
   takeBytes(): Promise<Uint8Array | null>;
   bytesComplete(): void;
   takeMemory(): Uint8Array;
-  cancel(): void;
-  /** Lets go of the files; only `supply`, `refuse` and `cancel` may follow. */
-  close(): void;
-  readonly done: number;
 }
 
 export interface NativeReplay {

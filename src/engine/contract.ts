@@ -48,6 +48,8 @@ export interface CopyJob {
   fingerprintSoFar?: Uint8Array | undefined;
   /** For the writer's {@link Content}: what the file before kept. */
   storedBefore?: Uint8Array | undefined;
+  /** Make {@link CopyResult.digest}. */
+  digest?: DigestMethod | undefined;
   /** Make {@link CopyResult.stored} for a file too. */
   keepStored?: boolean | undefined;
   layout: Layout;
@@ -55,6 +57,12 @@ export interface CopyJob {
   /** Turns what the engine placed, in virtual order, into tables, which the engine writes. Not for `scan` or `ahead`. */
   writer?: Writer;
   options: CopyOptions;
+}
+
+/** SHA-256 over blocks that are hashed by themselves (blkhash), or (`blockSize` 0) over the disk's bytes in order. */
+export interface DigestMethod {
+  /** A power of two from 512 to 16 MiB, or 0. */
+  blockSize: number;
 }
 
 export interface CopyOptions {
@@ -80,6 +88,8 @@ export interface CopyResult {
   dataBytes: number;
   /** 16 bytes that follow from the guest's content in this range and, added, in those before it. */
   fingerprint?: Uint8Array;
+  /** Of the job's range. */
+  digest?: Uint8Array;
   /** `scan`, `keepStored`, and streams with tables from ahead: one bit a block, least significant first, 1 where it is stored. */
   stored?: Uint8Array;
 }

@@ -2,19 +2,19 @@
 import { getSystemErrorName } from 'node:util';
 import { type ErrorCode, VdconvError } from '../base/errors.ts';
 import type { DataFile } from '../map/data-file.ts';
-import type { Failure, NativeJob, Ran } from './addon.ts';
+import type { Failure, NativeWork } from './addon.ts';
 import type { CopyOptions } from './contract.ts';
 import { cancelled, cannotRead, cannotWrite, corruptUnit, sourceChanged } from './failures.ts';
 
 const PROGRESS_MS = 100;
 
 /** One running job: the first thing that fails, on either side, ends all of it and is what the caller sees. */
-export class Drive {
-  readonly #native: NativeJob;
+export class Drive<R extends { failure?: Failure }> {
+  readonly #native: NativeWork<R>;
   readonly #files: readonly DataFile[];
   readonly #target: string;
 
-  constructor(native: NativeJob, files: readonly DataFile[], target: string) {
+  constructor(native: NativeWork<R>, files: readonly DataFile[], target: string) {
     this.#native = native;
     this.#files = files;
     this.#target = target;
@@ -25,7 +25,7 @@ export class Drive {
     { signal, onProgress }: CopyOptions,
     total: number,
     helpers: (cancel: (why: unknown) => void) => Promise<void>[],
-    end: (result: Ran, check: (failure: Failure | null | undefined) => void) => Promise<T>,
+    end: (result: R, check: (failure: Failure | null | undefined) => void) => Promise<T>,
   ): Promise<T> {
     const native = this.#native;
     let stopped: { why: unknown } | undefined;

@@ -10,6 +10,7 @@ import { BlockEncoder } from './block-encoder.ts';
 import { BlockPlaces } from './block-places.ts';
 import { type Cut, type Unit, unitsOf } from './chunks.ts';
 import type { CopyOptions } from './contract.ts';
+import type { DiskDigest } from './digest.ts';
 import { cancelled } from './failures.ts';
 import { FINGERPRINT_BLOCK, type Fingerprint } from './fingerprint.ts';
 import { GuestChunk } from './guest-chunk.ts';
@@ -33,6 +34,7 @@ export interface Move {
   /** One bit a block, to be set where it is stored. */
   bits?: Uint8Array | undefined;
   fingerprint?: Fingerprint | undefined;
+  digest?: DiskDigest | undefined;
 }
 
 export interface Moved {
@@ -45,7 +47,7 @@ const LARGEST_CHUNK = 16 * MiB;
 const PAUSE_MS = 50;
 
 export async function move(job: Move): Promise<Moved> {
-  const { layout, out, options, bits, fingerprint } = job;
+  const { layout, out, options, bits, fingerprint, digest } = job;
   const { signal, zeroGranularity = 4096 } = options;
   const { codec, blockSize } = layout;
   const chunkBytes = chunkFor(job, zeroGranularity);
@@ -57,7 +59,7 @@ export async function move(job: Move): Promise<Moved> {
     files: job.files,
     codecs,
     chunk: chunkBytes,
-    grain: Math.max(wholeBlock, zeroGranularity, fingerprint === undefined ? 1 : FINGERPRINT_BLOCK),
+    grain: Math.max(wholeBlock, zeroGranularity, wholeFor(job)),
     zerosAreBytes: zeroGranularity === 0,
     block: wholeBlock,
     origin: job.start,
@@ -82,6 +84,9 @@ export async function move(job: Move): Promise<Moved> {
     const zeros = notesZeros(layout) ? zeroBlocksOf(unit, runs, blockSize) : [];
     if (fingerprint !== undefined) {
       chunk.addTo(fingerprint, unit);
+    }
+    for (const { start, end } of digest === undefined ? [] : chunk.regions) {
+      digest?.add(start, chunk.bytes.subarray(start - unit.start, Math.min(end, unit.end) - unit.start));
     }
     dataBytes += lengthWithin(runs, unit.end);
     if (bits !== undefined) {
@@ -138,16 +143,21 @@ function runsOf(chunk: GuestChunk, unit: Unit, granularity: number): Span[] {
   return runs;
 }
 
+/** What is hashed as a whole. */
+function wholeFor({ fingerprint, digest }: Move): number {
+  return Math.max(1, fingerprint === undefined ? 1 : FINGERPRINT_BLOCK, digest?.blockSize ?? 1);
+}
+
 /** The unit of work, raised to the largest block that is coded as a whole, on either side. */
-function chunkFor({ files, layout, options, fingerprint }: Move, granularity: number): number {
+function chunkFor(job: Move, granularity: number): number {
+  const { files, layout, options } = job;
   const asked = options.chunkBytes ?? MiB;
   const fits = granularity === 0 || (isPowerOfTwo(granularity) && granularity >= 512 && granularity <= asked);
   if (!isPowerOfTwo(asked) || !fits) {
     throw new VdconvError('internal', 'chunk and zero granularity must be powers of two, the chunk the larger');
   }
   const units = files.map(({ codec }) => codec?.unit ?? 0);
-  const whole = [layout.codec === undefined ? 0 : layout.blockSize, fingerprint === undefined ? 0 : FINGERPRINT_BLOCK];
-  const chunk = Math.max(asked, ...whole, ...units);
+  const chunk = Math.max(asked, layout.codec === undefined ? 0 : layout.blockSize, wholeFor(job), ...units);
   if (!isPowerOfTwo(chunk) || chunk > LARGEST_CHUNK) {
     throw new VdconvError('internal', `a chunk of ${chunk} bytes`);
   }

@@ -1,17 +1,17 @@
 /** The native engine: drives the Rust addon. The only file that names it. */
 import { createRequire } from 'node:module';
 import { getSystemErrorName } from 'node:util';
-import { VdconvError } from '../base/errors.ts';
 import { MiB } from '../base/units.ts';
 import type { DataFile } from '../map/data-file.ts';
 import type { BlockMap } from '../map/extents.ts';
 import type { Allocation, Layout, Piece } from '../map/layout.ts';
-import type { Addon, JobConfig, NativeJob, ReadRequest } from './addon.ts';
-import { compareSides } from './compare.ts';
+import type { Addon, JobConfig, NativeJob } from './addon.ts';
 import { contentOf, keepsBits, present, wholeFingerprint } from './content.ts';
 import type { CopyJob, CopyOptions, CopyResult, Engine, Sink } from './contract.ts';
 import { Drive, failureToError } from './drive.ts';
 import { FLAT } from './flat.ts';
+import { compareNatively } from './native-compare.ts';
+import { filesConfig, pushBatches, refusedIsInternal, serveReads } from './native-work.ts';
 
 /** Loads the addon; throws what `require` throws where it is not built for this machine. */
 export function nativeEngine(): Engine {
@@ -20,7 +20,7 @@ export function nativeEngine(): Engine {
     name: 'native',
     copy: (job) => copy(addon, job),
     read: (files, map, offset, length) => read(addon, files, map, offset, length),
-    compare: compareSides,
+    compare: (a, b, size, options) => compareNatively(addon, a, b, size, options),
     replay: (layout, stored) => replay(addon, layout, stored),
     allocate: (fd, size) => addon.allocate(fd, size),
     dataRuns: (fd, start, end, max) => addon.dataRuns(fd, start, end, max) ?? undefined,
@@ -51,6 +51,7 @@ async function copy(addon: Addon, job: CopyJob): Promise<CopyResult> {
     logging: writer !== undefined,
     scan: keepsBits(job),
     fingerprint: job.fingerprint === true,
+    ...(job.digest === undefined ? {} : { digest: job.digest.blockSize }),
   });
   try {
     return await runCopy(native, job);
@@ -101,7 +102,7 @@ async function runCopy(native: NativeJob, job: CopyJob): Promise<CopyResult> {
       native.bytesComplete();
       await delivered;
     }
-    return { hostEnd, size: rest.size, dataBytes, ...present({ stored, fingerprint }) };
+    return { hostEnd, size: rest.size, dataBytes, ...present({ stored, fingerprint, digest: ran.digest }) };
   });
 }
 
@@ -142,11 +143,7 @@ type Common = Pick<JobConfig, 'files' | 'threads' | 'chunkBytes' | 'zeroGranular
 
 function commonConfig(addon: Addon, files: readonly DataFile[], options: CopyOptions): Common {
   return {
-    files: files.map(({ source, codec }) => ({
-      ...(source.fd === undefined ? {} : { fd: source.fd }),
-      size: source.size,
-      ...(codec === undefined ? {} : { codec }),
-    })),
+    files: filesConfig(files),
     threads: options.threads ?? addon.cpus(),
     chunkBytes: options.chunkBytes ?? MiB,
     zeroGranularity: options.zeroGranularity ?? 4096,
@@ -158,29 +155,16 @@ function newJob(addon: Addon, config: JobConfig): NativeJob {
   return refusedIsInternal(() => new addon.CopyJob(config));
 }
 
-/** What the addon refuses at once is a defect of vdconv: the map or the layout broke the contract. */
-function refusedIsInternal<T>(call: () => T): T {
-  try {
-    return call();
-  } catch (cause) {
-    throw contractBroken(cause);
-  }
-}
-
-function contractBroken(cause: unknown): VdconvError {
-  return new VdconvError('internal', cause instanceof Error ? cause.message : String(cause), { cause });
-}
-
-async function pushMap(native: NativeJob, map: BlockMap): Promise<void> {
+async function* filled(map: BlockMap): BlockMap {
   for await (const batch of map) {
     if (batch.count > 0) {
-      refusedIsInternal(() => native.push(batch));
-      if (!(await native.room())) {
-        return;
-      }
+      yield batch;
     }
   }
-  refusedIsInternal(() => native.end());
+}
+
+function pushMap(native: NativeJob, map: BlockMap): Promise<void> {
+  return pushBatches(native, filled(map), (batch) => native.push(batch));
 }
 
 async function deliver(native: NativeJob, to: { write(bytes: Uint8Array): Promise<void> }): Promise<void> {
@@ -207,29 +191,6 @@ async function putAhead(
     }
   }
   native.piecesComplete();
-}
-
-/** Answers the reads of sources without a descriptor; several may be under way, one a worker. */
-async function serveReads(
-  native: NativeJob,
-  files: readonly DataFile[],
-  cancel: (why: unknown) => void,
-): Promise<void> {
-  if (files.every(({ source }) => source.fd !== undefined)) {
-    return;
-  }
-  const serve = async ({ id, file, offset, length }: ReadRequest): Promise<void> => {
-    try {
-      native.supply(id, await (files[file] as DataFile).source.read(offset, length, 'guest data'));
-    } catch (error) {
-      // First: what the engine makes of the refusal tells less.
-      cancel(error);
-      native.refuse(id, String(error));
-    }
-  };
-  for (let ask = await native.request(); ask !== null; ask = await native.request()) {
-    void serve(ask);
-  }
 }
 
 function putPieces(native: NativeJob, pieces: readonly Piece[], target: string): void {

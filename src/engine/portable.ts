@@ -9,6 +9,7 @@ import { checkLayout } from './check-layout.ts';
 import { compareSides } from './compare.ts';
 import { contentOf, keepsBits, present, wholeFingerprint } from './content.ts';
 import type { CopyJob, CopyResult, Engine, Sink } from './contract.ts';
+import { DiskDigest } from './digest.ts';
 import { sourceChanged } from './failures.ts';
 import { Fingerprint } from './fingerprint.ts';
 import { FLAT } from './flat.ts';
@@ -77,9 +78,10 @@ async function copy(job: CopyJob): Promise<CopyResult> {
     }
   };
   const sum = job.fingerprint ? new Fingerprint() : undefined;
+  const digest = job.digest && new DiskDigest(job.digest, virtualSize);
   const { hostEnd, dataBytes } = await move({
     ...{ files, map, start: rangeStart, end: rangeStart + virtualSize, layout, out, options, log, placed },
-    ...{ bits, fingerprint: sum },
+    ...{ bits, fingerprint: sum, digest },
   });
   const fingerprint = wholeFingerprint(job, sum?.bytes());
   await drain();
@@ -94,7 +96,7 @@ async function copy(job: CopyJob): Promise<CopyResult> {
     throw sourceChanged(files[0]?.source.name);
   }
   await stream?.writeUpTo(rest.size);
-  return { hostEnd, size: rest.size, dataBytes, ...present({ stored: bits, fingerprint }) };
+  return { hostEnd, size: rest.size, dataBytes, ...present({ stored: bits, fingerprint, digest: digest?.finish() }) };
 }
 
 function outputOf(sink: Sink, more: (offset: number) => Promise<void>): Out {

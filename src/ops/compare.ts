@@ -2,7 +2,7 @@
 import { performance } from 'node:perf_hooks';
 import type { Engine } from '../engine/contract.ts';
 import { loadEngine } from '../engine/engine.ts';
-import { cancelled } from './abort.ts';
+import { cancelled, throwIfAborted } from './abort.ts';
 import { type Chain, openChain } from './chain.ts';
 import type { ComparedImage, CompareOptions, CompareResult } from './types.ts';
 
@@ -60,6 +60,7 @@ async function compareChains(
     signal,
     onProgress: onProgress && ((done) => onProgress({ done, total })),
   });
+  throwIfAborted(signal);
   await a.assertUnchanged();
   await b.assertUnchanged();
   return firstDifference === undefined

@@ -21,7 +21,7 @@ export async function writeStream(work: Work, to: Outlet): Promise<Written> {
 async function writeInOrder(work: Work, to: Outlet): Promise<Written> {
   const { engine, chain, plan } = work;
   const job = () => copyJob(work, plan);
-  const { size, dataBytes } = await copyToStream(engine, {
+  const { size, dataBytes, digest } = await copyToStream(engine, {
     ...job(),
     map: () => job().map,
     writer: () => plan.writer(),
@@ -30,7 +30,7 @@ async function writeInOrder(work: Work, to: Outlet): Promise<Written> {
     name: STREAM,
   });
   await chain.assertUnchanged();
-  return { size, dataBytes, allocatedSize: null };
+  return { size, dataBytes, digest, allocatedSize: null };
 }
 
 /** Where sizes decide places, what comes first is known last: the image is made in a temporary file first. */
@@ -42,14 +42,17 @@ async function writeSpooled(work: Work, to: Outlet): Promise<Written> {
   try {
     const half = onProgress && (({ done }: { done: number }) => onProgress({ done: Math.floor(done / 2), total }));
     const job = copyJob({ ...work, options: { ...options, onProgress: half } }, plan);
-    const { size, dataBytes } = await engine.copy({ ...job, sink: { kind: 'file', fd: spool.fd, name: spool.name } });
+    const { size, dataBytes, digest } = await engine.copy({
+      ...job,
+      sink: { kind: 'file', fd: spool.fd, name: spool.name },
+    });
     await chain.assertUnchanged();
     spool.truncate(size);
     const update = (done: number) =>
       onProgress?.({ done: done === size ? total : Math.floor((total / 2) * (1 + done / size)), total });
     await sendSpool(engine, spool, size, to, { signal, onProgress: update });
     const note = `the output was made in a temporary file in ${escapeText(spool.name)} first: its tables precede data whose compressed sizes they hold`;
-    return { size, dataBytes, allocatedSize: null, notes: [note] };
+    return { size, dataBytes, digest, allocatedSize: null, notes: [note] };
   } finally {
     spool.close();
   }

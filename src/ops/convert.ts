@@ -8,6 +8,7 @@ import { type Base, blocksThatDiffer, openBase } from './base.ts';
 import { type Chain, openChain } from './chain.ts';
 import { writeStream } from './convert-stream.ts';
 import { checkOptions, type Work, type Written } from './copy-job.ts';
+import { hex } from './digest-method.ts';
 import { droppedFrom, notesOf } from './left-behind.ts';
 import { openOutlet, type StreamTarget } from './outlet.ts';
 import { STREAM } from './stream-name.ts';
@@ -118,7 +119,7 @@ export async function produce({
   try {
     const plan = planTarget(target, chain, options, base);
     const work = { engine, chain, plan, options, differs: await differs?.(plan) };
-    const { size, dataBytes, allocatedSize, siblings = [], notes = [] } = await write(work);
+    const { size, dataBytes, allocatedSize, digest, siblings = [], notes = [] } = await write(work);
     return {
       source: { filename: source, format: chain.top.image.format, virtualSize: chain.virtualSize },
       target: {
@@ -130,6 +131,7 @@ export async function produce({
         siblings: [...siblings],
       },
       dataBytes,
+      ...(digest === undefined ? {} : { digest: { algorithm: options.digest ?? '', digest: hex(digest) } }),
       salvaged: [...chain.lost],
       dropped: droppedFrom(chain, plan),
       notes: [...notesOf(chain, plan, options.snapshot), ...notes],

@@ -1,10 +1,11 @@
 /** What `convert` asks of the engine, wherever the output goes. */
 import { VdconvError } from '../base/errors.ts';
 import { isPowerOfTwo, MiB } from '../base/units.ts';
-import type { CopyJob, CopyOptions, CopyResult, Engine } from '../engine/contract.ts';
+import type { CopyJob, CopyOptions, CopyResult, DigestMethod, Engine } from '../engine/contract.ts';
 import type { PlanFile, WritePlan } from '../formats/format.ts';
 import { differing } from '../map/differing.ts';
 import type { Chain } from './chain.ts';
+import { digestMethod } from './digest-method.ts';
 import { Pace } from './pace.ts';
 import type { ConvertOptions } from './types.ts';
 
@@ -24,6 +25,8 @@ export interface Written {
   size: number;
   dataBytes: number;
   allocatedSize: number | null;
+  /** With the option of that name. */
+  digest?: Uint8Array | undefined;
   /** Paths of the files besides the target. */
   siblings?: readonly string[];
   /** What the user should know of how it was written, one sentence each. */
@@ -51,8 +54,21 @@ export function copyJob(
     fingerprintSoFar: before?.fingerprint,
     storedBefore: before?.stored,
     keepStored: file.keepStored,
+    digest: options.digest === undefined ? undefined : methodFor(options.digest, plan, differs !== undefined),
     options: copyOptions(plan, options, start, end),
   };
+}
+
+/** One job must see the whole disk. */
+function methodFor(algorithm: string, { siblings = [] }: WritePlan, isLayer: boolean): DigestMethod {
+  const method = digestMethod(algorithm);
+  if (siblings.length > 0 || isLayer) {
+    const what = isLayer ? 'a layer' : 'an image of several files';
+    throw new VdconvError('usage', `no digest is made while ${what} is written`, {
+      hint: 'use vdconv digest after it',
+    });
+  }
+  return method;
 }
 
 export function paceOf({ rate, signal }: ConvertOptions): Pace | undefined {
@@ -74,7 +90,10 @@ function copyOptions(plan: WritePlan, options: ConvertOptions, start: number, en
 }
 
 /** Throws `usage` for numbers that make no sense, before any file is touched. */
-export function checkOptions({ threads, zeroGranularity, rate }: ConvertOptions): void {
+export function checkOptions({ threads, zeroGranularity, rate, digest }: ConvertOptions): void {
+  if (digest !== undefined) {
+    digestMethod(digest);
+  }
   if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1 && threads <= 64)) {
     throw new VdconvError('usage', `${threads} threads: must be a whole number from 1 to 64`);
   }

@@ -223,9 +223,30 @@ export interface ConvertOptions extends OpenOptions, TargetOptions {
    * image's files and 1 GiB.
    */
   maxOutput?: number | undefined;
+  /** The new image's disk is hashed while it is written: an algorithm of {@link DigestOptions}. */
+  digest?: string | undefined;
   /** Directory for the temporary file that a stream of compressed qcow2 needs; default: the system's. */
   spool?: string | undefined;
   onProgress?: ((progress: Progress) => void) | undefined;
+}
+
+/** What {@link digest} is to make. */
+export interface DigestOptions extends OpenOptions {
+  /** `blkhash-sha256/64k` (default) or with any other power of two from 512 to 16M; `sha256`. */
+  algorithm?: string | undefined;
+  threads?: number | undefined;
+  onProgress?: ((progress: Progress) => void) | undefined;
+}
+
+/** `vdconv digest --output=json` prints exactly this. */
+export interface DigestResult {
+  filename: string;
+  format: string;
+  virtualSize: number;
+  algorithm: string;
+  /** Hexadecimal. */
+  digest: string;
+  seconds: number;
 }
 
 /** What {@link create} is to make. */
@@ -286,6 +307,8 @@ export interface ConvertResult {
   dropped: string[];
   /** Guest bytes that held data. */
   dataBytes: number;
+  /** With `digest`: what {@link digest} gives for the new image. */
+  digest?: { algorithm: string; digest: string };
   /** With `salvage`: what is missing, in order. Empty: nothing is. */
   salvaged: SalvagedRange[];
   /** What the user should know: padding, snapshots not carried; one sentence each. */

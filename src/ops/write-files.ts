@@ -37,6 +37,7 @@ export async function writeFiles(work: Work, target: string): Promise<Written> {
     throwIfAborted(options.signal);
     await commit(outputs);
     return {
+      digest: written.at(-1)?.digest,
       size: sum(written.map(({ size }) => size)),
       dataBytes: sum(written.map(({ dataBytes }) => dataBytes)),
       allocatedSize: await allocatedSizeOf(files.map(({ path }) => path)),

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
+use vdconv_core::digest::Method;
 use vdconv_core::layout::{Codec, Framing, Layout, Packing, SideTable, TableGroup, TablePlace, TargetCodec};
 use vdconv_core::ring::Ring;
 use vdconv_core::sink::{FileSink, Outlet, Sink, StreamSink, Taken};
@@ -84,6 +85,8 @@ pub struct JobConfig {
     /// Note which blocks are stored.
     pub scan: bool,
     pub fingerprint: bool,
+    /// Bytes of a digest's blocks; 0: of all bytes in order; absent: none.
+    pub digest: Option<f64>,
     pub threads: u32,
     pub chunk_bytes: f64,
     pub zero_granularity: f64,
@@ -216,6 +219,27 @@ impl JsLayout {
     }
 }
 
+impl JsSource {
+    pub fn into_core(self, ring: &Arc<Ring>) -> Result<Source> {
+        let codec = |c: JsSourceCodec| -> Result<SourceCodec> {
+            let unit = whole(c.unit, "codec.unit")?;
+            Ok(SourceCodec { codec: codec(&c.name)?, unit, framing: framing(&c.framing)? })
+        };
+        Ok(Source {
+            bytes: match self.fd {
+                Some(fd) => Bytes::File(duplicate(fd)?),
+                None => Bytes::Ring(Arc::clone(ring)),
+            },
+            size: whole(self.size, "size")?,
+            codec: self.codec.map(codec).transpose()?,
+        })
+    }
+}
+
+fn digest_method(block: u64) -> Method {
+    if block == 0 { Method::Plain } else { Method::Blocks(block) }
+}
+
 impl JobConfig {
     pub fn into_core(self, ring: Arc<Ring>, taken: Arc<Taken>) -> Result<Config> {
         let (map_start, map_end) = (whole(self.map_start, "mapStart")?, whole(self.map_end, "mapEnd")?);
@@ -236,32 +260,14 @@ impl JobConfig {
             }
             other => return Err(Error::from_reason(format!("sink {other}"))),
         };
-        let source = |s: JsSource| -> Result<Source> {
-            Ok(Source {
-                bytes: match s.fd {
-                    Some(fd) => Bytes::File(duplicate(fd)?),
-                    None => Bytes::Ring(Arc::clone(&ring)),
-                },
-                size: whole(s.size, "size")?,
-                codec: s
-                    .codec
-                    .map(|c| -> Result<SourceCodec> {
-                        Ok(SourceCodec {
-                            codec: codec(&c.name)?,
-                            unit: whole(c.unit, "codec.unit")?,
-                            framing: framing(&c.framing)?,
-                        })
-                    })
-                    .transpose()?,
-            })
-        };
         Ok(Config {
-            sources: self.files.into_iter().map(source).collect::<Result<_>>()?,
+            sources: self.files.into_iter().map(|s| s.into_core(&ring)).collect::<Result<_>>()?,
             map_start,
             map_end,
             layout: self.layout.into_core()?,
             scan: self.scan,
             fingerprint: self.fingerprint,
+            digest: self.digest.map(|n| whole(n, "digest")).transpose()?.map(digest_method),
             sink,
             logging: self.logging,
             threads: self.threads as usize,

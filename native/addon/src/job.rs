@@ -19,6 +19,7 @@ pub struct RunResult {
     pub data_bytes: f64,
     pub stored: Option<Uint8Array>,
     pub fingerprint: Option<Uint8Array>,
+    pub digest: Option<Uint8Array>,
 }
 
 #[napi(object)]
@@ -42,6 +43,28 @@ pub struct JsExtents {
     pub skip: Float64Array,
 }
 
+impl JsExtents {
+    pub fn into_core(self) -> Result<Vec<Extent>> {
+        let n = self.count as usize;
+        let columns = [&self.start, &self.length, &self.offset, &self.stored, &self.skip];
+        if columns.iter().any(|c| c.len() < n) || self.kind.len() < n || self.file.len() < n {
+            return Err(Error::from_reason("a batch column is shorter than its count"));
+        }
+        let extent = |i: usize| -> Result<Extent> {
+            Ok(Extent {
+                start: whole(self.start[i], "start")?,
+                length: whole(self.length[i], "length")?,
+                kind: Kind::from_number(self.kind[i]).map_err(|e| Error::from_reason(e.message))?,
+                file: self.file[i],
+                offset: whole(self.offset[i], "offset")?,
+                stored: whole(self.stored[i], "stored")?,
+                skip: whole(self.skip[i], "skip")?,
+            })
+        };
+        (0..n).map(extent).collect()
+    }
+}
+
 #[napi]
 pub struct CopyJob {
     /// None once closed.
@@ -58,7 +81,7 @@ impl CopyJob {
 
 /// Runs `work` on a thread of its own and resolves a promise with what it returns. Not a libuv thread: these calls wait
 /// for each other, and the pool that file operations need has four.
-fn promise<'e, T, F>(env: &'e Env, work: F) -> Result<Object<'e>>
+pub fn promise<'e, T, F>(env: &'e Env, work: F) -> Result<Object<'e>>
 where
     T: ToNapiValue + Send + 'static,
     F: FnOnce() -> T + Send + 'static,
@@ -74,8 +97,14 @@ where
     Ok(promise)
 }
 
+pub fn next_request(ring: &Ring) -> Option<ReadRequest> {
+    let request = ring.next()?;
+    let (id, file, length) = (request.id, request.file, request.length);
+    Some(ReadRequest { id, file, offset: request.offset as f64, length })
+}
+
 fn failed(failure: Failure) -> RunResult {
-    RunResult { failure: Some(failure), host_end: 0.0, data_bytes: 0.0, stored: None, fingerprint: None }
+    RunResult { failure: Some(failure), host_end: 0.0, data_bytes: 0.0, stored: None, fingerprint: None, digest: None }
 }
 
 #[napi]
@@ -100,6 +129,7 @@ impl CopyJob {
                 data_bytes: o.data_bytes as f64,
                 stored: o.stored.map(Uint8Array::from),
                 fingerprint: o.fingerprint.map(|sum| fingerprint::bytes(sum).into()),
+                digest: o.digest.map(|hash| hash.to_vec().into()),
             },
             Err(e) => failed(e.into()),
         })
@@ -108,24 +138,7 @@ impl CopyJob {
     /// The next batch of the block map.
     #[napi]
     pub fn push(&self, batch: JsExtents) -> Result<()> {
-        let n = batch.count as usize;
-        let columns = [&batch.start, &batch.length, &batch.offset, &batch.stored, &batch.skip];
-        if columns.iter().any(|c| c.len() < n) || batch.kind.len() < n || batch.file.len() < n {
-            return Err(Error::from_reason("a batch column is shorter than its count"));
-        }
-        let extent = |i: usize| -> Result<Extent> {
-            Ok(Extent {
-                start: whole(batch.start[i], "start")?,
-                length: whole(batch.length[i], "length")?,
-                kind: Kind::from_number(batch.kind[i]).map_err(|e| Error::from_reason(e.message))?,
-                file: batch.file[i],
-                offset: whole(batch.offset[i], "offset")?,
-                stored: whole(batch.stored[i], "stored")?,
-                skip: whole(batch.skip[i], "skip")?,
-            })
-        };
-        let extents = (0..n).map(extent).collect::<Result<Vec<_>>>()?;
-        self.job()?.shared.dispenser.push(extents).map_err(|e| Error::from_reason(e.message))
+        self.job()?.shared.dispenser.push(batch.into_core()?).map_err(|e| Error::from_reason(e.message))
     }
 
     /// Resolves when another batch is welcome; false: push no more, the job is over.
@@ -152,11 +165,7 @@ impl CopyJob {
     #[napi(ts_return_type = "Promise<ReadRequest | null>")]
     pub fn request<'e>(&self, env: &'e Env) -> Result<Object<'e>> {
         let ring = Arc::clone(&self.ring);
-        promise(env, move || {
-            let request = ring.next()?;
-            let (id, file, length) = (request.id, request.file, request.length);
-            Some(ReadRequest { id, file, offset: request.offset as f64, length })
-        })
+        promise(env, move || next_request(&ring))
     }
 
     #[napi]

@@ -4,6 +4,7 @@
 // Only Node calls these functions; in a test build nothing does.
 #![cfg_attr(test, allow(dead_code))]
 
+mod compare;
 mod config;
 mod job;
 mod tools;

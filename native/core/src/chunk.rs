@@ -1,12 +1,35 @@
 //! One chunk of the virtual disk as the guest sees it: filled from its extents, and searched for zeros.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use crate::codec::Decoder;
+use crate::digest::{self, Hash};
 use crate::dispenser::Unit;
 use crate::error::{Error, ErrorKind, Result};
 use crate::extent::{Extent, Kind};
 use crate::fingerprint::{self, Sum};
-use crate::shared::Shared;
+use crate::source::Source;
 use crate::zero;
+
+/// How chunks are filled, the same for all of a job's.
+pub struct Filling<'a> {
+    pub sources: &'a [Source],
+    /// What is filled may end behind the end of the disk, at a multiple of this: a block to be compressed is whole. Else 1.
+    pub block: u64,
+    /// Regions are widened to multiples of this.
+    pub grain: u64,
+    /// Whether zeros are bytes like others (`-S 0`).
+    pub zeros_are_bytes: bool,
+    /// Where the map begins on the disk; all other offsets count from there.
+    pub origin: u64,
+    pub stopped: &'a AtomicBool,
+}
+
+impl Filling<'_> {
+    fn source(&self, file: u32) -> Result<&Source> {
+        self.sources.get(file as usize).ok_or_else(|| Error::internal(format!("data file {file} does not exist")))
+    }
+}
 
 /// A worker's buffers for it, used again for every unit.
 pub struct GuestChunk {
@@ -41,18 +64,17 @@ impl GuestChunk {
     }
 
     /// Brings the unit's bytes into the chunk.
-    pub fn fill(&mut self, job: &Shared, unit: &Unit, segments: &[Extent]) -> Result<()> {
-        let block = if job.layout.codec.is_some() { job.layout.block_size } else { 1 };
-        let grain = block.max(job.granularity).max(job.fingerprint.as_ref().map_or(1, |_| fingerprint::BLOCK as u64));
-        // A block to be compressed goes on with zeros behind the end of the disk; plain bytes end there.
-        let limit = unit.end.next_multiple_of(block);
+    pub fn fill(&mut self, how: &Filling<'_>, unit: &Unit, segments: &[Extent]) -> Result<()> {
+        let grain = how.grain;
+        // Plain bytes end at the end of the disk.
+        let limit = unit.end.next_multiple_of(how.block);
         self.regions.clear();
         let mut filled = unit.start;
         for segment in segments {
-            if job.stopped() {
+            if how.stopped.load(Ordering::Acquire) {
                 return Err(Error::aborted());
             }
-            if !segment.kind.has_bytes() && job.granularity > 0 {
+            if !segment.kind.has_bytes() && !how.zeros_are_bytes {
                 continue;
             }
             let start = segment.start - segment.start % grain;
@@ -70,7 +92,7 @@ impl GuestChunk {
                     self.regions.push((start, end));
                 }
             }
-            self.read_segment(job, unit, segment)?;
+            self.read_segment(how, unit, segment)?;
             filled = segment.end();
         }
         if let Some(&(_, end)) = self.regions.last() {
@@ -79,29 +101,29 @@ impl GuestChunk {
         Ok(())
     }
 
-    fn read_segment(&mut self, job: &Shared, unit: &Unit, segment: &Extent) -> Result<()> {
+    fn read_segment(&mut self, how: &Filling<'_>, unit: &Unit, segment: &Extent) -> Result<()> {
         let at = (segment.start - unit.start) as usize;
         let length = segment.length as usize;
         match segment.kind {
             Kind::Unallocated | Kind::Zero => self.bytes[at..at + length].fill(0),
             Kind::Data => {
-                let source = job.source(segment.file)?;
+                let source = how.source(segment.file)?;
                 source.read_exact(&mut self.bytes[at..at + length], segment.file, segment.offset)?;
             }
-            Kind::Compressed => self.decode_segment(job, at, segment)?,
+            Kind::Compressed => self.decode_segment(how, at, segment)?,
         }
         Ok(())
     }
 
-    fn decode_segment(&mut self, job: &Shared, at: usize, segment: &Extent) -> Result<()> {
-        let source = job.source(segment.file)?;
+    fn decode_segment(&mut self, how: &Filling<'_>, at: usize, segment: &Extent) -> Result<()> {
+        let source = how.source(segment.file)?;
         let codec = source.codec.ok_or_else(|| Error::internal("a compressed extent in a file without a codec"))?;
         let in_file = |e: Error| if e.offset.is_none() { e.in_file(segment.file, segment.offset) } else { e };
         let (length, skip, unit) = (segment.length as usize, segment.skip as usize, codec.unit as usize);
         if segment.skip + segment.length > codec.unit || segment.stored > 4 * codec.unit + 4096 {
             return Err(Error::internal("a compressed extent larger than its unit"));
         }
-        let Some(start) = (job.origin + segment.start).checked_sub(segment.skip) else {
+        let Some(start) = (how.origin + segment.start).checked_sub(segment.skip) else {
             return Err(Error::internal("a compressed unit begins before the disk"));
         };
         if let Some((file, offset, unit_start, n)) = self.in_unit
@@ -141,14 +163,30 @@ impl GuestChunk {
     /// What the unit's bytes contribute to the fingerprint.
     pub fn fingerprint(&self, unit: &Unit, origin: u64) -> Sum {
         let mut sum = Sum::default();
-        for &(start, end) in &self.regions {
-            let bytes = &self.bytes[(start - unit.start) as usize..(end.min(unit.end) - unit.start) as usize];
+        for (start, bytes) in self.bytes_of(unit) {
             let first = (origin + start) / fingerprint::BLOCK as u64;
             for (block, index) in bytes.chunks(fingerprint::BLOCK).zip(first..) {
                 fingerprint::add(&mut sum, index, block);
             }
         }
         sum
+    }
+
+    /// The hashes of the unit's blocks of `block` bytes that are not zeros, with the bytes [start, end) that they are of.
+    pub fn block_hashes(&self, unit: &Unit, block: u64, hashes: &mut Vec<(u64, u64, Hash)>) {
+        hashes.clear();
+        for (start, bytes) in self.bytes_of(unit) {
+            for (part, at) in bytes.chunks(block as usize).zip((start..).step_by(block as usize)) {
+                hashes.extend(digest::block_hash(part).map(|hash| (at, at + part.len() as u64, hash)));
+            }
+        }
+    }
+
+    /// The unit's regions and their bytes.
+    pub fn bytes_of(&self, unit: &Unit) -> impl Iterator<Item = (u64, &[u8])> {
+        self.regions.iter().map(move |&(start, end)| {
+            (start, &self.bytes[(start - unit.start) as usize..(end.min(unit.end) - unit.start) as usize])
+        })
     }
 
     /// Finds the blocks of the segments that no run touches.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::digest;
 use crate::layout::Layout;
 use crate::ring::Ring;
 use crate::sink::Sink;
@@ -22,6 +23,7 @@ pub struct Config {
     pub scan: bool,
     /// Whether to work out the disk's fingerprint.
     pub fingerprint: bool,
+    pub digest: Option<digest::Method>,
     pub threads: usize,
     /// Power of two. Raised to the largest block that is coded as a whole, on either side.
     pub chunk: u64,

@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 
 use crate::config::Config;
+use crate::digest::Hash;
 use crate::error::{Error, Result};
 use crate::fingerprint::Sum;
 use crate::layout::Packing;
@@ -20,6 +21,7 @@ pub struct Outcome {
     /// One bit a block, least significant first.
     pub stored: Option<Vec<u8>>,
     pub fingerprint: Option<Sum>,
+    pub digest: Option<Hash>,
 }
 
 pub struct Job {
@@ -58,6 +60,7 @@ impl Job {
             data_bytes: shared.data_bytes.load(Ordering::Relaxed),
             stored: shared.stored.as_ref().map(|s| std::mem::take(&mut *lock(s))),
             fingerprint: shared.fingerprint.as_ref().map(|sum| *lock(sum)),
+            digest: shared.digest.as_ref().map(|(_, outer)| lock(outer).finish()),
         })
     }
 
@@ -86,7 +89,7 @@ fn work(shared: &Shared) {
 }
 
 /// A panic is an error like others: whoever waits for the job must hear of it.
-fn caught<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+pub fn caught<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let why = panic.downcast_ref::<String>().map(String::as_str);
         Err(Error::internal(why.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("panic")))

@@ -8,7 +8,9 @@
 pub mod beneath;
 mod chunk;
 pub mod codec;
+pub mod compare;
 pub mod config;
+pub mod digest;
 pub mod dispenser;
 pub mod error;
 pub mod extent;

@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::chunk::Filling;
 use crate::config::Config;
+use crate::digest;
 use crate::dispenser::{Dispenser, Give};
 use crate::error::{Error, Result};
 use crate::fingerprint::{self, Sum};
@@ -23,6 +25,8 @@ pub struct Shared {
     pub ring: Arc<Ring>,
     pub chunk: u64,
     pub granularity: u64,
+    /// What is filled is whole multiples of this.
+    grain: u64,
     sources: Vec<Source>,
     /// Where the map begins on the disk, and the bytes that it covers: all other offsets count from there.
     pub origin: u64,
@@ -31,6 +35,7 @@ pub struct Shared {
     /// One bit a block, of a scan.
     pub stored: Option<Mutex<Vec<u8>>>,
     pub fingerprint: Option<Mutex<Sum>>,
+    pub digest: Option<(digest::Method, Mutex<digest::Outer>)>,
     stopped: AtomicBool,
     /// Guest offset up to which the map was placed, and guest bytes that were not zero.
     pub done: AtomicU64,
@@ -38,11 +43,12 @@ pub struct Shared {
     error: Mutex<Option<Error>>,
 }
 
-const LARGEST_CHUNK: u64 = 16 << 20;
+pub const LARGEST_CHUNK: u64 = 16 << 20;
 
 impl Shared {
     pub fn new(config: Config) -> Result<Self> {
         config.layout.check()?;
+        config.digest.map_or(Ok(()), digest::check)?;
         let g = config.granularity;
         if !config.chunk.is_power_of_two() || (g != 0 && (!g.is_power_of_two() || g < 512 || g > config.chunk)) {
             return Err(Error::internal("chunk and zero granularity must be powers of two, the chunk the larger"));
@@ -57,7 +63,13 @@ impl Shared {
         }
         let coded = config.sources.iter().filter_map(|s| s.codec).map(|c| c.unit);
         let coded = coded.chain(config.layout.codec.map(|_| config.layout.block_size));
-        let whole = coded.chain(config.fingerprint.then_some(fingerprint::BLOCK as u64));
+        let hashed = config.digest.and_then(|method| match method {
+            digest::Method::Blocks(block) => Some(block),
+            digest::Method::Plain => None,
+        });
+        let whole = config.fingerprint.then_some(fingerprint::BLOCK as u64).into_iter().chain(hashed);
+        let grain = whole.clone().chain(config.layout.codec.map(|_| config.layout.block_size)).fold(g.max(1), u64::max);
+        let whole = coded.chain(whole);
         let chunk = whole.fold(config.chunk, u64::max);
         if !chunk.is_power_of_two() || chunk > LARGEST_CHUNK {
             return Err(Error::internal(format!("a chunk of {chunk} bytes")));
@@ -88,6 +100,8 @@ impl Shared {
             jitter_micros: config.jitter_micros,
             stored,
             fingerprint: config.fingerprint.then(Mutex::default),
+            digest: config.digest.map(|method| (method, Mutex::new(digest::Outer::new(method, size)))),
+            grain,
             stopped: AtomicBool::new(false),
             done: AtomicU64::new(0),
             data_bytes: AtomicU64::new(0),
@@ -106,8 +120,15 @@ impl Shared {
         first
     }
 
-    pub fn source(&self, file: u32) -> Result<&Source> {
-        self.sources.get(file as usize).ok_or_else(|| Error::internal(format!("data file {file} does not exist")))
+    pub fn filling(&self) -> Filling<'_> {
+        Filling {
+            sources: &self.sources,
+            block: if self.layout.codec.is_some() { self.layout.block_size } else { 1 },
+            grain: self.grain,
+            zeros_are_bytes: self.granularity == 0,
+            origin: self.origin,
+            stopped: &self.stopped,
+        }
     }
 
     pub fn stopped(&self) -> bool {

@@ -2,12 +2,14 @@
 
 use crate::chunk::GuestChunk;
 use crate::codec::Encoder;
+use crate::digest::{Hash, Method, Outer, Part};
 use crate::dispenser::Unit;
 use crate::error::{Error, Result};
 use crate::layout::{Layout, Packing};
 use crate::ops::{From, Ops};
 use crate::sequencer::State;
 use crate::shared::Shared;
+use crate::sync::lock;
 
 pub struct Worker<'a> {
     job: &'a Shared,
@@ -17,6 +19,8 @@ pub struct Worker<'a> {
     encoded: Vec<u8>,
     blocks: Vec<Block>,
     ops: Ops,
+    /// Of the unit's blocks for the digest: [start, end), hash.
+    hashes: Vec<(u64, u64, Hash)>,
 }
 
 /// A block to store, in a layout that compresses.
@@ -36,19 +40,24 @@ impl<'a> Worker<'a> {
             encoded: Vec::new(),
             blocks: Vec::new(),
             ops: Ops::default(),
+            hashes: Vec::new(),
         })
     }
 
     pub fn run(&mut self) -> Result<()> {
+        let how = self.job.filling();
         let mut segments = Vec::new();
         while let Some(unit) = self.job.dispenser.next(&mut segments)? {
-            self.chunk.fill(self.job, &unit, &segments)?;
+            self.chunk.fill(&how, &unit, &segments)?;
             self.job.count_data(self.chunk.find_runs(&unit, &segments, self.job.granularity));
             if self.job.layout.notes_zeros() {
                 self.chunk.find_zero_blocks(&segments, self.job.layout.block_size);
             }
             if self.job.fingerprint.is_some() {
                 self.job.add_fingerprint(self.chunk.fingerprint(&unit, self.job.origin));
+            }
+            if let Some((Method::Blocks(block), _)) = self.job.digest {
+                self.chunk.block_hashes(&unit, block, &mut self.hashes);
             }
             if self.encoder.is_some() {
                 self.encode(&unit)?;
@@ -115,6 +124,12 @@ impl<'a> Worker<'a> {
         }
         place_zeros(&self.job.layout, &mut turn, &mut self.ops, &mut zeros, u64::MAX)?;
         self.job.advance(unit.end);
+        if let Some((method, outer)) = &self.job.digest {
+            // The turn lasts, for what follows in the digest; but others may look at the state.
+            drop(turn);
+            self.add_to_digest(*method, &mut lock(outer), unit);
+            turn = self.job.sequencer.lock();
+        }
         let write = |w: &Self| w.job.sink.write(&w.ops, &w.chunk.bytes, &w.encoded, || w.job.sequencer.flush());
         if self.job.sink.in_turn() {
             drop(turn);
@@ -124,6 +139,23 @@ impl<'a> Worker<'a> {
         } else {
             self.job.sequencer.pass(turn);
             write(self)
+        }
+    }
+}
+
+impl Worker<'_> {
+    fn add_to_digest(&self, method: Method, outer: &mut Outer, unit: &Unit) {
+        match method {
+            Method::Blocks(_) => {
+                for &(start, end, hash) in &self.hashes {
+                    outer.add(start, &Part::Block { hash, end });
+                }
+            }
+            Method::Plain => {
+                for (start, bytes) in self.chunk.bytes_of(unit) {
+                    outer.add(start, &Part::Bytes(bytes));
+                }
+            }
         }
     }
 }

@@ -16,13 +16,15 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use stress::case::{Case, temporary};
-use stress::drive::{Drive, Run};
-use stress::model::{image_of, stored_bits, verify};
+use stress::case::{Case, SourceSpec, temporary};
+use stress::drive::{Drive, Run, open_source, serve_reads};
+use stress::model::{digest_of, image_of, stored_bits, verify};
 use stress::random::Random;
+use vdconv_core::compare::{Compare, CompareConfig};
 use vdconv_core::fingerprint;
 use vdconv_core::layout::{Layout, Packing, SideTable, TableGroup, TablePlace};
 use vdconv_core::replay::Replay;
+use vdconv_core::ring::Ring;
 use vdconv_core::sink::{FileSink, Outlet, Sink, StreamSink};
 use vdconv_core::source::{Bytes, Source};
 use vdconv_core::{Config, Error, ErrorKind, Extent, Job, Kind, Outcome};
@@ -71,8 +73,11 @@ fn a_file_holds_what_the_model_says_whatever_threads_and_chunks_do() {
         let outcome = result.unwrap();
         verify(&case, &drive.entries, &outcome, &image);
         for _ in 0..2 {
-            let (result, again, other) = to_file(&case, Run::new(&case, &mut random));
+            let run = Run::new(&case, &mut random);
+            let digest = run.digest.map(|method| digest_of(&case, method));
+            let (result, again, other) = to_file(&case, run);
             let result = result.unwrap();
+            assert_eq!(result.digest, digest);
             assert_eq!((result.data_bytes, result.fingerprint), (outcome.data_bytes, outcome.fingerprint));
             assert!(result.stored.is_none_or(|bits| bits == stored_bits(&case)));
             assert!(again.entries == drive.entries && other == image, "threads or chunks changed the output");
@@ -98,6 +103,69 @@ fn parts_of_a_disk_hold_what_the_model_says_and_their_fingerprints_add_up() {
             fingerprint::merge(&mut sum, outcome.fingerprint.unwrap_or_default());
         }
         assert_eq!(case.fingerprint.then_some(sum), whole);
+    });
+}
+
+/// The case's disk against the same bytes in one plain file, but for some.
+#[test]
+fn a_comparison_finds_what_differs() {
+    each_seed(80, |seed| {
+        let mut random = Random::new(seed);
+        let case = Case::new(&mut random).read();
+        let size = case.guest.len() as u64;
+        let mut bytes = case.guest.clone();
+        for _ in 0..random.pick(&[0, 1, 3]) {
+            if size > 0 {
+                bytes[random.below(size) as usize] ^= 1 << random.below(8);
+            }
+        }
+        let differences = || (0..size).filter(|&at| bytes[at as usize] != case.guest[at as usize]);
+        let ring = Arc::new(Ring::default());
+        let other = SourceSpec { bytes: bytes.clone(), codec: None, ring: random.chance(30) };
+        let both = case.sources.iter().chain([&other]);
+        let block = random.chance(60).then(|| 512 << random.below(9));
+        let config = CompareConfig {
+            sources: both.map(|s| open_source(s, &ring)).collect(),
+            ring: Arc::clone(&ring),
+            size,
+            block,
+            threads: random.pick(&[1, 2, 3, 8]),
+            chunk: 512 << random.between(2, 9),
+        };
+        let compare = Compare::new(config).unwrap();
+        let file = case.sources.len() as u32;
+        let run = Run::simple(&case);
+        let compared = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for extents in case.map.chunks(7) {
+                    let known = |e: &Extent| if e.kind.has_bytes() { *e } else { Extent { kind: Kind::Zero, ..*e } };
+                    let plain = |e: &Extent| {
+                        let (kind, stored, skip) = (Kind::Data, 0, 0);
+                        Extent { kind, file, offset: e.start, stored, skip, ..*e }
+                    };
+                    let sides = [extents.iter().map(known).collect(), extents.iter().map(plain).collect()];
+                    let [a, b] = sides;
+                    compare.push(a, b).unwrap();
+                    if !compare.wait_room() {
+                        return;
+                    }
+                }
+                compare.close().unwrap();
+            });
+            let served = [&case.sources[..], &[other]].concat();
+            let case = Case { sources: served, ..case.clone() };
+            let (ring, run) = (&ring, &run);
+            scope.spawn(move || serve_reads(ring, &case, run, 0));
+            compare.run().unwrap()
+        });
+        match block {
+            None => assert_eq!((compared.first_difference, compared.differs), (differences().next(), None)),
+            Some(block) => {
+                let mut bits = vec![0; size.div_ceil(block).div_ceil(8) as usize];
+                differences().for_each(|at| bits[(at / block / 8) as usize] |= 1 << (at / block % 8));
+                assert_eq!((compared.first_difference, compared.differs), (None, Some(bits)));
+            }
+        }
     });
 }
 
@@ -284,6 +352,7 @@ fn plain_job(size: u64, layout: Layout, sink: Sink, logging: bool) -> Job {
         logging,
         scan: false,
         fingerprint: false,
+        digest: None,
         threads: 4,
         chunk: 1 << 20,
         granularity: 4096,

@@ -5,6 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use vdconv_core::digest::Method;
 use vdconv_core::layout::Layout;
 use vdconv_core::log::{Log, PLAIN, SIDE, TABLE, ZERO};
 use vdconv_core::ring::Ring;
@@ -12,7 +13,7 @@ use vdconv_core::sink::Sink;
 use vdconv_core::source::{Bytes, Source};
 use vdconv_core::{Config, Error, Job, Outcome};
 
-use super::case::{Case, temporary};
+use super::case::{Case, SourceSpec, temporary};
 use super::random::Random;
 
 /// How a job runs; nothing of it may change the output.
@@ -21,6 +22,7 @@ pub struct Run {
     pub chunk: u64,
     pub jitter_micros: u64,
     pub scan: bool,
+    pub digest: Option<Method>,
     pub seed: u64,
     pub cancel_after: Option<Duration>,
     pub refuse_reads: bool,
@@ -36,6 +38,7 @@ impl Run {
             chunk: case.granularity.max(1 << 20),
             jitter_micros: 0,
             scan: false,
+            digest: None,
             seed: 0,
             cancel_after: None,
             refuse_reads: false,
@@ -46,11 +49,14 @@ impl Run {
     }
 
     pub fn new(case: &Case, random: &mut Random) -> Self {
+        let blocks = Method::Blocks(512 << random.below(9));
+        let digest = random.pick(&[None, Some(Method::Plain), Some(blocks)]);
         Self {
             threads: random.pick(&[1, 2, 3, 4, 8]),
             chunk: case.granularity.max(512 << random.between(2, 9)),
             jitter_micros: random.pick(&[0, 0, 100, 500]),
             scan: random.chance(30),
+            digest,
             seed: random.next(),
             ..Self::simple(case)
         }
@@ -69,22 +75,22 @@ pub struct Drive {
     ahead: Option<Vec<(u64, Vec<u8>)>>,
 }
 
+pub fn open_source(spec: &SourceSpec, ring: &Arc<Ring>) -> Source {
+    let bytes = if spec.ring {
+        Bytes::Ring(Arc::clone(ring))
+    } else {
+        let file = temporary();
+        file.write_all_at(&spec.bytes, 0).unwrap();
+        Bytes::File(file)
+    };
+    Source { bytes, size: spec.bytes.len() as u64, codec: spec.codec }
+}
+
 impl Drive {
     pub fn new(case: &Case, run: Run, sink: Sink, logging: bool) -> Self {
         let ring = Arc::new(Ring::default());
-        let source = |s: &super::case::SourceSpec| Source {
-            bytes: if s.ring {
-                Bytes::Ring(Arc::clone(&ring))
-            } else {
-                let file = temporary();
-                file.write_all_at(&s.bytes, 0).unwrap();
-                Bytes::File(file)
-            },
-            size: s.bytes.len() as u64,
-            codec: s.codec,
-        };
         let config = Config {
-            sources: case.sources.iter().map(source).collect(),
+            sources: case.sources.iter().map(|s| open_source(s, &ring)).collect(),
             ring: Arc::clone(&ring),
             map_start: case.map_start,
             map_end: case.map_end,
@@ -93,6 +99,7 @@ impl Drive {
             sink,
             logging,
             fingerprint: case.fingerprint,
+            digest: run.digest,
             threads: run.threads,
             chunk: run.chunk,
             granularity: case.granularity,
@@ -201,7 +208,7 @@ pub fn pieces_of(layout: &Layout, log: &Log) -> Vec<(u64, Vec<u8>)> {
     (0..log.len()).filter_map(piece).collect()
 }
 
-fn serve_reads(ring: &Ring, case: &Case, run: &Run, n: u64) {
+pub fn serve_reads(ring: &Ring, case: &Case, run: &Run, n: u64) {
     let mut random = Random::new(run.seed ^ n);
     while let Some(request) = ring.next() {
         if run.stall_reads {

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use flate2::{Decompress, FlushDecompress, Status};
+use sha2::{Digest, Sha256};
+use vdconv_core::digest::Method;
 use vdconv_core::layout::{Codec, Framing, Packing, TargetCodec};
 use vdconv_core::log::{COMPRESSED, Log, PLAIN, SIDE, TABLE, ZERO};
 use vdconv_core::placement::{Placer, Stored};
@@ -74,6 +76,16 @@ pub fn verify(case: &Case, entries: &[Entry], outcome: &Outcome, image: &[u8]) {
     let expected = expected_image(case, entries, &image);
     let differ = image.iter().zip(&expected).position(|(a, b)| a != b);
     assert_eq!(differ, None, "the image differs from the model");
+}
+
+pub fn digest_of(case: &Case, method: Method) -> [u8; 32] {
+    let Method::Blocks(block) = method else {
+        return Sha256::digest(&case.guest).into();
+    };
+    let mut outer = Sha256::new();
+    case.guest.chunks(block as usize).for_each(|block| outer.update(Sha256::digest(block)));
+    outer.update((case.guest.len() as u64).to_le_bytes());
+    outer.finalize().into()
 }
 
 fn fingerprint_of(case: &Case) -> fingerprint::Sum {
