@@ -4,7 +4,7 @@ import { DAMAGED_STATUS } from './exit.ts';
 import { type Arguments, type Flag, parseFlags } from './flags.ts';
 import { convertHelp, targetOptionHelp } from './help.ts';
 import { openFlags, openOptions, SNAPSHOT_FLAG } from './open-flags.ts';
-import { printLost, printNotes, printResult } from './print.ts';
+import { printDropped, printLost, printNotes, printResult } from './print.ts';
 import { openProgress, PROGRESS_FLAGS } from './progress-flags.ts';
 import type { Stop } from './signals.ts';
 import { OUTPUT_FLAGS, TARGET_FLAGS, targetOptions } from './target-flags.ts';
@@ -61,7 +61,7 @@ export async function runConvert(argv: readonly string[], stop: Stop): Promise<v
   const result = await work.finally(view.end);
   view.result(result);
   if (view.style !== 'json' && !args.has('q')) {
-    process.stderr.write(printNotes(result.notes) + printResult(result));
+    process.stderr.write(printNotes(result.notes) + printDropped(result) + printResult(result));
   }
   if (result.salvaged.length > 0) {
     process.stderr.write(printLost(result.salvaged));

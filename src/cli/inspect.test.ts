@@ -179,7 +179,7 @@ describe('convert', () => {
     const out = openSync(join(dir, 'progress'), 'w');
     const { status, stderr } = run(['convert', '--progress-fd', '3', 'disk.vmdk', 'out.qcow2'], out);
     closeSync(out);
-    expect([status, stderr]).toEqual([0, expect.stringMatching(/^disk\.vmdk \(vmdk, 64 MiB\) -> out\.qcow2 /)]);
+    expect([status, stderr]).toEqual([0, expect.stringMatching(/^disk\.vmdk \(vmdk, 64 MiB\) -> out\.qcow2 /m)]);
     const lines = readFileSync(join(dir, 'progress'), 'utf8')
       .trimEnd()
       .split('\n')

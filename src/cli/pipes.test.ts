@@ -68,7 +68,7 @@ test('what qemu-img makes of a pipe is the disk', async (ctx) => {
     identical: true,
   });
   expect((await qemu.check(join(dir, 'out.qcow2'), 'qcow2')).exit).toBe(0);
-  expect(readFileSync(join(dir, 'log'), 'utf8')).toMatch(/^disk\.vmdk \(vmdk, 64 MiB\) -> - \(qcow2, .*\n$/);
+  expect(readFileSync(join(dir, 'log'), 'utf8')).toMatch(/^disk\.vmdk \(vmdk, 64 MiB\) -> - \(qcow2, .*\n$/m);
 });
 
 test('not to a terminal, not without a format, not several files', () => {

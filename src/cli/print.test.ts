@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { ConvertResult, ImageInfo } from '../index.ts';
-import { printInfo, printJson, printNotes, printResult } from './print.ts';
+import { printDropped, printInfo, printJson, printNotes, printResult } from './print.ts';
 
 const plain: ImageInfo = {
   filename: 'disk.img',
@@ -122,6 +122,13 @@ describe('printResult', () => {
   it('says the length where nobody knows what is on disk', () => {
     const target = { ...result.target, allocatedSize: null };
     expect(printResult({ ...result, target })).toBe('in.vmdk (vmdk, 8 GiB) -> out.qcow2 (qcow2, 3 GiB) in 1.2 s\n');
+  });
+
+  it('says what the target has no place for, in one line', () => {
+    expect(printDropped(result)).toBe('');
+    expect(printDropped({ ...result, dropped: ['geometry', 'disk id'] })).toBe(
+      'vdconv: note: not carried over, qcow2 has no place for it: geometry, disk id\n',
+    );
   });
 
   it('has its notes as lines of their own', () => {

@@ -40,6 +40,12 @@ export function printNotes(notes: readonly string[]): string {
   return notes.map((note) => `vdconv: note: ${escapeText(note)}\n`).join('');
 }
 
+/** What the target has no place for, in one line. */
+export function printDropped({ dropped, target }: Pick<ConvertResult, 'dropped' | 'target'>): string {
+  const what = `not carried over, ${target.format} has no place for it`;
+  return dropped.length === 0 ? '' : `vdconv: note: ${what}: ${dropped.join(', ')}\n`;
+}
+
 /** What a conversion could not read, a line each. */
 export function printLost(ranges: readonly SalvagedRange[]): string {
   const total = ranges.reduce((sum, { length }) => sum + length, 0);

@@ -31,16 +31,7 @@ function descriptorDetails({ header, ddb, createType }: Descriptor): Record<stri
     parentCid: header.get('parentcid')?.toLowerCase() ?? NO_PARENT,
     parentFileNameHint: header.get('parentfilenamehint'),
     changeTrackPath: header.get('changetrackpath'),
-    adapterType: ddb.get('adaptertype'),
-    hwVersion: ddb.get('virtualhwversion'),
-    toolsVersion: ddb.get('toolsversion'),
-    uuid: ddb.get('uuid') ?? ddb.get('uuid.image'),
     longContentId: ddb.get('longcontentid'),
-    geometry: known({
-      cylinders: ddb.get('geometry.cylinders'),
-      heads: ddb.get('geometry.heads'),
-      sectors: ddb.get('geometry.sectors'),
-    }),
   });
 }
 

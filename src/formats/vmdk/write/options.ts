@@ -34,14 +34,14 @@ export const options: readonly OptionSpec[] = [
     type: 'choice',
     choices: ADAPTER_TYPES,
     default: 'lsilogic',
-    help: "disk controller that the descriptor names, and with it the geometry; default: the source's, else lsilogic",
+    help: "disk controller that the descriptor names, and with it the geometry; the source's goes before the default",
   },
   {
     key: 'hwversion',
     type: 'number',
     default: HW_VERSION.default,
     check: checkHwVersion,
-    help: "virtual hardware version that the descriptor names; products refuse those above their own; default: the source's, else 4",
+    help: "virtual hardware version that the descriptor names; products refuse those above their own; the source's goes before the default",
   },
   { key: 'compat6', type: 'flag', default: false, help: 'hwversion 6: Workstation 5 and 6, ESX 4 and older' },
   {
