@@ -87,7 +87,7 @@ export class Findings {
 
 export interface CheckContext extends Pick<OpenContext, 'gate'> {
   findings: Findings;
-  /** To be called now and then, with bytes of tables or whatever else there is much of. Throws where the caller stops. */
+  /** To be called now and then, with any measure of what is done and in all. Throws where the caller stops. */
   progress(done: number, total: number): void;
 }
 

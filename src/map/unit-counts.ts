@@ -25,6 +25,9 @@ export class UnitCounts {
   readonly #pages = new Map<number, Page>();
   readonly #file: string;
   #bytes = 0;
+  /** The page that was asked for last: the next unit is in it as a rule. */
+  #lastNumber = -1;
+  #last: Page | undefined;
 
   /** @param file for the error, where this would take too much memory. */
   constructor(file: string) {
@@ -33,7 +36,7 @@ export class UnitCounts {
 
   get(unit: number): number {
     const index = unit % PAGE;
-    const page = this.#pages.get((unit - index) / PAGE);
+    const page = this.#page((unit - index) / PAGE);
     if (page === undefined || page === FULL) {
       return page === undefined ? 0 : 1;
     }
@@ -51,9 +54,9 @@ export class UnitCounts {
       const number = (unit - index) / PAGE;
       const count = Math.min(PAGE - index, first + units - unit);
       unit += count;
-      let page = this.#pages.get(number);
+      let page = this.#page(number);
       if (page === undefined && count === PAGE && by === 1 && max > 0) {
-        this.#pages.set(number, FULL);
+        this.#keep(number, FULL);
         continue;
       }
       page = page === undefined || page === FULL ? this.#open(number, page) : page;
@@ -67,7 +70,7 @@ export class UnitCounts {
         }
       }
       if (page.owned === PAGE && page.cells.length !== PAGE) {
-        this.#pages.set(number, FULL);
+        this.#keep(number, FULL);
         this.#bytes -= page.cells.byteLength;
       }
     }
@@ -120,8 +123,22 @@ export class UnitCounts {
   #open(number: number, before: Page | undefined): Page {
     const page = { owned: before?.owned ?? 0, cells: new Uint8Array(PAGE / 8).fill(before === undefined ? 0 : 0xff) };
     this.#charge(page.cells.byteLength);
-    this.#pages.set(number, page);
+    this.#keep(number, page);
     return page;
+  }
+
+  #page(number: number): Page | undefined {
+    if (number !== this.#lastNumber) {
+      this.#lastNumber = number;
+      this.#last = this.#pages.get(number);
+    }
+    return this.#last;
+  }
+
+  #keep(number: number, page: Page): void {
+    this.#pages.set(number, page);
+    this.#lastNumber = number;
+    this.#last = page;
   }
 
   #widen(page: Page, cells: Page['cells']): void {

@@ -47,6 +47,9 @@ export async function check(path: string, options: CheckOptions = {}): Promise<C
   }
 }
 
+/** Progress is reported so often at most. */
+const STEPS = 200;
+
 /** @returns undefined where the image is too damaged to be checked to its end. */
 async function checkImage(
   source: ByteSource,
@@ -59,12 +62,22 @@ async function checkImage(
     const what = `a ${format.name} image has no structure that could be checked`;
     throw new VdconvError('unsupported', what, { file: source.name, format: format.name, field: 'check' });
   }
+  const { size } = source;
+  let shown = 0;
   const progress = (done: number, total: number) => {
     throwIfAborted(signal);
-    onProgress?.({ done, total });
+    // A format measures by its tables; shown is a part of the file, and not each of thousands of tables.
+    const at = Math.min(size, Math.floor((size * done) / Math.max(1, total)));
+    if (at - shown >= size / STEPS) {
+      shown = at;
+      onProgress?.({ done: at, total: size });
+    }
   };
+  onProgress?.({ done: 0, total: size });
   try {
-    return await format.check(source, { gate, findings, progress });
+    const image = await format.check(source, { gate, findings, progress });
+    onProgress?.({ done: size, total: size });
+    return image;
   } catch (error) {
     // A file that changed meanwhile is not damaged.
     await assertUnchanged(source);

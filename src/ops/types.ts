@@ -134,6 +134,7 @@ export interface CompareResult {
 
 /** What {@link check} is to do. */
 export interface CheckOptions extends Omit<OpenOptions, 'snapshot'> {
+  /** Of the file's bytes, by the part of its tables that was looked at. */
   onProgress?: ((progress: Progress) => void) | undefined;
 }
 

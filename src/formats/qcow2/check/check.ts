@@ -30,14 +30,15 @@ export async function checkQcow2(source: ByteSource, context: CheckContext): Pro
   const snapshots = await checkSnapshots(source, header, findings);
   const { l1TableOffset: offset, l1Size: entries } = header;
   const active: L1Table = { offset, entries, times: 1, active: true, name: 'L1 table' };
-  const walk = new L1Walk(source, header, references, context);
+  const walk = new L1Walk(source, header, references, phase(context, 0));
   await walk.run([active, ...snapshots.tables]);
+  await checkDataFile(source, header, walk.totals.externalEnd, context);
   countTables(header, snapshots.length, references);
   await checkBitmaps(source, header, references, findings);
   const refcounts = await Refcounts.read(source, header);
   refcounts.countBlocks(references, findings);
-  const highest = await refcounts.compare(references, context);
-  await new CopiedFlags(source, header, refcounts, context).check(active);
+  const highest = await refcounts.compare(references, phase(context, 1));
+  await new CopiedFlags(source, header, refcounts, phase(context, 2)).check(active);
   return {
     imageEndOffset: (highest + 1) * clusterSize,
     totalClusters: divCeil(header.virtualSize, clusterSize),
@@ -46,6 +47,36 @@ export async function checkQcow2(source: ByteSource, context: CheckContext): Pro
     compressedClusters: walk.totals.compressed,
     unreferencedBytes: Math.max(0, source.size - references.counts.owned() * clusterSize),
   };
+}
+
+/** QCOW2 §External data file: it has what the tables promise. QEMU opens it, and does not look how long it is. */
+async function checkDataFile(source: ByteSource, header: Header, end: number, context: CheckContext): Promise<void> {
+  const name = header.extensions.dataFile;
+  if (name === undefined || !has(header.incompatibleFeatures, Incompatible.externalDataFile)) {
+    return;
+  }
+  const { gate, findings } = context;
+  try {
+    const data = await gate.open({ kind: 'data-file', name, format: 'raw' }, source);
+    if (data.size < end) {
+      const what = `is needed up to ${end}, it ends at ${data.size}`;
+      findings.corruption(() => ({ table: 'external data file', file: data.name, what }));
+    }
+    await data.close();
+  } catch (error) {
+    if (!(error instanceof VdconvError) || error.code !== 'refused') {
+      throw error;
+    }
+    findings.note(() => ({ table: 'external data file', what: `was not looked at: ${error.what}` }));
+  }
+}
+
+const PHASES = 3;
+
+/** Tables are read, refcounts compared, tables read again: each about a third of the time. */
+function phase(context: CheckContext, number: number): CheckContext {
+  const progress = (done: number, total: number) => context.progress(number + done / Math.max(1, total), PHASES);
+  return { ...context, progress };
 }
 
 /** What has no entries to look at: snapshot table, refcount table and encryption header. */

@@ -66,7 +66,7 @@ export class L1Walk {
   /** Entries that refer to the L2 table in each cluster: of all tables, and of the active one. */
   readonly #all: UnitCounts;
   readonly #active: UnitCounts;
-  readonly totals: L2Totals = { allocated: 0, fragmented: 0, compressed: 0 };
+  readonly totals: L2Totals = { allocated: 0, fragmented: 0, compressed: 0, externalEnd: 0 };
 
   constructor(source: ByteSource, header: Header, references: References, context: CheckContext) {
     this.#source = source;

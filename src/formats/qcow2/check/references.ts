@@ -33,6 +33,15 @@ export class References {
     return offset + length - this.#fileSize >= this.#clusterSize;
   }
 
+  /** `times` references to one cluster of the file, where a refcount can say so many more; otherwise none. */
+  addCluster(cluster: number, times: number): boolean {
+    if (times > this.#max || this.counts.get(cluster) > this.#max - times) {
+      return false;
+    }
+    this.counts.add(cluster, 1, times, this.#max);
+    return true;
+  }
+
   /** `times` references to the clusters of [offset, offset + length), from the entry or field at `place`. */
   add(offset: number, length: number, times: number, place: () => Place): void {
     if (length <= 0) {
