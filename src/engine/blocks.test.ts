@@ -96,6 +96,17 @@ function layer(engine: Engine): void {
     },
   );
 
+  it('stores no block for the data of its neighbours, however long the runs of zeros are', async () => {
+    const { map, disk, file } = layerOf([0, 2, 0, 0, 1, 0, 2, 0], 64 * KiB);
+    const copied = await copyToFile(engine, disk, [file], layout, { zeroGranularity: MiB }, map());
+    expect(copied.writer.seen.map(([kind, index]) => [kind, index])).toEqual([
+      [Placed.table, 0],
+      [Placed.plain, 1],
+      [Placed.zero, 4],
+      [Placed.plain, 6],
+    ]);
+  });
+
   it.each(CHUNKS)('whose format has no entry for zeros stores them (chunks of %d)', async (chunkBytes) => {
     const { map, disk, file, bytes } = layerOf([0, 1, 1, 2, 3, 0, 2, 1], 64 * KiB);
     const stores = { ...layout, storeAll: true };

@@ -48,8 +48,10 @@ const PAUSE_MS = 50;
 
 export async function move(job: Move): Promise<Moved> {
   const { layout, out, options, bits, fingerprint, digest } = job;
-  const { signal, zeroGranularity = 4096 } = options;
+  const { signal, zeroGranularity: asked = 4096 } = options;
   const { codec, blockSize } = layout;
+  // A longer piece would store blocks that the layer below has.
+  const zeroGranularity = layout.explicitZeros ? Math.min(asked, blockSize) : asked;
   const chunkBytes = chunkFor(job, zeroGranularity);
   const coded = codec !== undefined || job.files.some((file) => file.codec !== undefined);
   const codecs = coded ? await loadBlockCodec() : undefined;

@@ -94,8 +94,12 @@ export interface Lineage {
   /** The child's field, as its specification calls it. */
   field: string;
   own?: string;
-  /** In a child: the parent's id is one of these. */
+  /** In a child: the parent's id is one of these. Without {@link Image.parent} nothing names the file that has it. */
   parents?: readonly string[];
+  /** Where the id outlives writes to the image: what does not, and in a child what the parent had. */
+  version?: { field: string; own?: string | undefined; parent?: string | undefined };
+  /** In a child: when the parent's file was last changed, seconds since 1970; nobody relies on it alone. */
+  parentChanged?: number;
 }
 
 export interface ImageFacts {

@@ -85,6 +85,7 @@ impl Shared {
         };
         let size = config.map_end - config.map_start;
         let blocks = size.div_ceil(config.layout.block_size);
+        let (explicit_zeros, block_size) = (config.layout.explicit_zeros, config.layout.block_size);
         let stored = config.scan.then(|| Mutex::new(vec![0; blocks.div_ceil(8) as usize]));
         Ok(Self {
             dispenser: Dispenser::new(config.map_start, config.map_end, chunk, give, g == 0),
@@ -93,7 +94,8 @@ impl Shared {
             layout: config.layout,
             sink: config.sink,
             chunk,
-            granularity: g,
+            // A longer piece would store blocks that the layer below has.
+            granularity: if explicit_zeros { g.min(block_size) } else { g },
             sources: config.sources,
             origin: config.map_start,
             size,

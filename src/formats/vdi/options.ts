@@ -1,4 +1,5 @@
-/** What `-o` takes for VDI: qemu-img's key. */
+/** What `-o` takes for VDI: qemu-img's key, and the id. */
+import { checkUuid } from '../../base/uuid.ts';
 import type { OptionSpec } from '../format.ts';
 
 export const options: readonly OptionSpec[] = [
@@ -7,5 +8,12 @@ export const options: readonly OptionSpec[] = [
     type: 'flag',
     default: false,
     help: 'give every block its place in the file (VirtualBox calls it fixed size); otherwise only what is used is stored',
+  },
+  {
+    key: 'uuid',
+    type: 'text',
+    default: '',
+    check: checkUuid,
+    help: "the image's UUID, of which VirtualBox refuses to know two; default: one that follows from content and options",
   },
 ];

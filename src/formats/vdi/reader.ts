@@ -1,11 +1,12 @@
-/** Opens a VDI. A child of another image is described, but cannot be read: it names its parent by UUID alone. */
+/** Opens a VDI. A child of another image names its parent by UUID alone: whoever opens it must say which file that is. */
 import { VdconvError } from '../../base/errors.ts';
+import { guidText, NIL_UUID } from '../../base/uuid.ts';
 import type { ByteSource } from '../../io/types.ts';
-import type { Image, OpenContext } from '../format.ts';
+import type { Image, Lineage, OpenContext } from '../format.ts';
 import { readHeader } from './header.ts';
 import { ENTRY_BYTES, Header, ImageType } from './layout.ts';
 import { blockMap } from './map.ts';
-import { isNil, showUuid } from './uuid.ts';
+import { readMetadata, untilNul } from './metadata.ts';
 
 const TYPE_NAMES: Record<number, string> = {
   [ImageType.dynamic]: 'dynamic',
@@ -16,6 +17,7 @@ const TYPE_NAMES: Record<number, string> = {
 
 export async function openVdi(source: ByteSource, { salvage }: Pick<OpenContext, 'salvage'> = {}): Promise<Image> {
   const header = await readHeader(source, salvage);
+  const metadata = await readMetadata(source, header);
   const blocked = obstacle(header, source);
   return {
     format: 'vdi',
@@ -23,6 +25,8 @@ export async function openVdi(source: ByteSource, { salvage }: Pick<OpenContext,
     virtualSize: header.diskSize,
     tableBytes: header.blocksInImage * ENTRY_BYTES,
     dataFiles: [{ source }],
+    lineage: lineageOf(header),
+    metadata,
     facts: {
       blockSize: header.blockSize,
       references: [],
@@ -43,26 +47,47 @@ export async function openVdi(source: ByteSource, { salvage }: Pick<OpenContext,
 }
 
 /** Whatever its type, an image with a parent's UUID shows only a part of the disk. */
+function isLinked({ uuidLink }: Header): boolean {
+  return guidText(uuidLink) !== NIL_UUID;
+}
+
+/** `uuidModify` is new with each change, so a parent that was written to after its child was made is told apart. */
+function lineageOf(header: Header): Lineage {
+  const id = (bytes: Uint8Array) => {
+    const text = guidText(bytes);
+    return text === NIL_UUID ? undefined : text;
+  };
+  const own = id(header.uuidImage);
+  return {
+    field: 'uuidLink',
+    ...(own !== undefined && { own }),
+    ...(isLinked(header) && { parents: [guidText(header.uuidLink)] }),
+    version: { field: 'uuidParentModify', own: id(header.uuidModify), parent: id(header.uuidParentModify) },
+  };
+}
+
+/** An image whose other part nothing names. */
 function obstacle(header: Header, source: ByteSource): VdconvError | undefined {
-  const { imageType, uuidLink, uuidParentModify } = header;
-  const isLinked = !isNil(uuidLink) || !isNil(uuidParentModify);
-  if (!isLinked && imageType !== ImageType.undo && imageType !== ImageType.differencing) {
+  const { imageType, uuidParentModify } = header;
+  const isUndo = imageType === ImageType.undo;
+  const isChild = imageType === ImageType.differencing || guidText(uuidParentModify) !== NIL_UUID;
+  if (!isUndo && (!isChild || isLinked(header))) {
     return undefined;
   }
-  const parent = isLinked ? ` over the image with the UUID ${showUuid(uuidLink)}` : '';
-  const field = isLinked ? 'uuidLink' : 'imageType';
-  return new VdconvError('unsupported', `a snapshot of VirtualBox${parent}, which holds only what changed`, {
+  const what = isUndo
+    ? 'an undo image of VirtualBox, which holds what the blocks of another one were'
+    : 'a part of a disk, of which nothing names the other: uuidLink is all zeros';
+  return new VdconvError(isUndo ? 'unsupported' : 'corrupt', what, {
     file: source.name,
     format: 'vdi',
-    field,
-    offset: Header.fields[field].offset,
-    hint: 'merge it in VirtualBox first, or clone the disk there (VBoxManage clonemedium)',
+    field: 'imageType',
+    offset: Header.fields.imageType.offset,
+    hint: 'clone the disk in VirtualBox first (VBoxManage clonemedium)',
   });
 }
 
 function details(header: Header): Record<string, unknown> {
   const { version, headerSize, uuidLink, uuidParentModify } = header;
-  const isLinked = !isNil(uuidLink) || !isNil(uuidParentModify);
   return {
     version: `${version >>> 16}.${version & 0xffff}`,
     headerSize,
@@ -70,13 +95,8 @@ function details(header: Header): Record<string, unknown> {
     comment: untilNul(header.comment),
     blocksInImage: header.blocksInImage,
     blocksAllocated: header.blocksAllocated,
-    uuidImage: showUuid(header.uuidImage),
-    uuidModify: showUuid(header.uuidModify),
-    ...(isLinked && { uuidLink: showUuid(uuidLink), uuidParentModify: showUuid(uuidParentModify) }),
+    uuidImage: guidText(header.uuidImage),
+    uuidModify: guidText(header.uuidModify),
+    ...(isLinked(header) && { uuidLink: guidText(uuidLink), uuidParentModify: guidText(uuidParentModify) }),
   };
-}
-
-function untilNul(bytes: Uint8Array): string {
-  const end = bytes.indexOf(0);
-  return new TextDecoder().decode(end < 0 ? bytes : bytes.subarray(0, end));
 }

@@ -206,33 +206,100 @@ describe('reading', () => {
   });
 });
 
-describe('a child of another image', () => {
-  test.each<[string, Patch, string, string, number]>([
-    ['differencing', { 76: '04000000' }, 'differencing', 'imageType', 76],
-    ['undo', { 76: '03000000' }, 'undo', 'imageType', 76],
-    ['dynamic with a parent', { 424: '04030201060508070910111213141516' }, 'dynamic', 'uuidLink', 424],
-    ['dynamic with a parent’s change', { 440: '04030201060508070910111213141516' }, 'dynamic', 'uuidLink', 424],
-  ])('is described, and refused where it is read: %s', async (_, patch, subformat, field, offset) => {
+describe('a part of another image', () => {
+  test.each<[string, Patch, string, string, string, RegExp]>([
+    ['undo', { 76: '03000000' }, 'undo', 'unsupported', 'imageType', /an undo image of VirtualBox.*; clone the disk/],
+    [
+      'differencing',
+      { 76: '04000000' },
+      'differencing',
+      'corrupt',
+      'imageType',
+      /nothing names the other: uuidLink is/,
+    ],
+    [
+      'dynamic with a parent’s change',
+      { 440: '04030201' },
+      'dynamic',
+      'corrupt',
+      'imageType',
+      /nothing names the other/,
+    ],
+  ])('is described, and refused where it is read: %s', async (_, patch, subformat, code, field, message) => {
     const image = await open(disk(patch));
     expect(image).toMatchObject({ subformat, virtualSize: 17 * KiB });
     const refused = whole(image);
-    await expect(refused).rejects.toMatchObject({
-      code: 'unsupported',
-      field,
-      offset,
-      file: 'disk.vdi',
-      format: 'vdi',
-    });
-    await expect(refused).rejects.toThrow(/snapshot of VirtualBox.*; merge it in VirtualBox first/);
+    await expect(refused).rejects.toMatchObject({ code, field, offset: 76, file: 'disk.vdi', format: 'vdi' });
+    await expect(refused).rejects.toThrow(message);
   });
 
-  test('says who its parent is', async () => {
-    const image = await open(disk({ 76: '04000000', 424: '04030201060508070910111213141516' }));
+  const LINK = '04030201060508070910111213141516';
+
+  test.each<[string, Patch]>([
+    ['differencing', { 76: '04000000', 424: LINK }],
+    ['dynamic', { 424: LINK }],
+  ])('with a parent shows it where blocks are free: %s', async (subformat, patch) => {
+    const image = await open(disk({ ...patch, [MAP + 8]: 'feffffff ffffffff' }));
+    expect(image).toMatchObject({
+      subformat,
+      lineage: { field: 'uuidLink', parents: ['01020304-0506-0708-0910-111213141516'] },
+    });
+    expect(image.parent).toBeUndefined();
     expect(image.facts.details).toMatchObject({
       uuidLink: '01020304-0506-0708-0910-111213141516',
       uuidParentModify: '00000000-0000-0000-0000-000000000000',
     });
-    await expect(whole(image)).rejects.toThrow('over the image with the UUID 01020304-0506-0708-0910-111213141516');
+    const kinds = (await whole(image)).map(({ start, kind }) => [start / BLOCK, kind]);
+    expect(kinds).toContainEqual([2, Kind.zero]);
+    expect(kinds).toContainEqual([3, Kind.unallocated]);
+  });
+
+  test('both know the states of their images', async () => {
+    const ids = { 392: LINK, 408: '11'.repeat(16), 424: '22'.repeat(16), 440: '33'.repeat(16) };
+    expect((await open(disk({ 76: '04000000', ...ids }))).lineage).toEqual({
+      field: 'uuidLink',
+      own: '01020304-0506-0708-0910-111213141516',
+      parents: ['22222222-2222-2222-2222-222222222222'],
+      version: {
+        field: 'uuidParentModify',
+        own: '11111111-1111-1111-1111-111111111111',
+        parent: '33333333-3333-3333-3333-333333333333',
+      },
+    });
+  });
+});
+
+describe('metadata', () => {
+  test('id, comment, creator and geometry', async () => {
+    const text = Buffer.from('<<< Oracle VM VirtualBox Disk Image >>>\n').toString('hex');
+    const patch = {
+      0: text.padEnd(128, '0'),
+      84: Buffer.from('grün\0x').toString('hex'),
+      392: '04030201060508070910111213141516',
+    };
+    const plain = {
+      uuid: '01020304-0506-0708-0910-111213141516',
+      comment: 'grün',
+      creator: 'Oracle VM VirtualBox Disk Image',
+    };
+    expect((await open(disk(patch))).metadata).toEqual(plain);
+    const [legacy, lchs] = ['e8030000 04000000 11000000', '00040000 ff000000 3f000000'];
+    expect((await open(disk({ ...patch, 348: legacy }))).metadata).toEqual({
+      ...plain,
+      geometry: { cylinders: 1000, heads: 4, sectors: 17 },
+    });
+    // Only where the header is long enough to have one.
+    const both = { ...patch, 348: legacy, 456: lchs };
+    expect((await open(disk(both))).metadata?.geometry).toMatchObject({ cylinders: 1000 });
+    expect((await open(disk({ ...both, 72: '90010000' }))).metadata?.geometry).toEqual({
+      cylinders: 1024,
+      heads: 255,
+      sectors: 63,
+    });
+  });
+
+  test('none is none', async () => {
+    expect((await open(disk({ 0: '00'.repeat(64), 392: '00'.repeat(16) }))).metadata).toEqual({});
   });
 });
 

@@ -18,11 +18,18 @@ import { need, qemuImg } from '../../testing/oracles.ts';
 import { qemuIo } from '../../testing/qemu-io.ts';
 import { anyDisk } from '../../testing/seeded-disk.ts';
 import { tempDir } from '../../testing/tmp.ts';
-import type { WritePlan } from '../format.ts';
+import type { WritePlan, WriteRequest } from '../format.ts';
 import { vdi } from './index.ts';
+import { options } from './options.ts';
 
 function plan(virtualSize: number, isStatic = false): WritePlan {
-  return (vdi.plan as NonNullable<typeof vdi.plan>)({ virtualSize, options: { static: isStatic }, compress: false });
+  return planOf({ virtualSize, options: { static: isStatic } });
+}
+
+function planOf(request: Partial<WriteRequest>): WritePlan {
+  const defaults = Object.fromEntries(options.map((option) => [option.key, option.default]));
+  const more = { virtualSize: 5 * MiB, compress: false, ...request, options: { ...defaults, ...request.options } };
+  return (vdi.plan as NonNullable<typeof vdi.plan>)(more);
 }
 
 /** One allocation entry: kind, index, blocks, offset. */
@@ -262,8 +269,9 @@ describe('sizes and places', () => {
     expect(plan(262016 * MiB + SECTOR).layout.dataStart).toBe(2 * MiB);
   });
 
-  test('a static disk is made in one pass: its front is all that lies before data', () => {
-    const { front = [], layout, writer } = plan(200 * GiB, true);
+  test('a static disk is made in one pass where its ids are random: its front is all that lies before data', () => {
+    const random = { virtualSize: 200 * GiB, options: { static: true }, randomId: new Uint8Array(16) };
+    const { front = [], layout, writer } = planOf(random);
     expect(layout.kind).toBe('flat');
     expect(front.map(({ offset, bytes }) => [offset, bytes.length])).toEqual([
       [0, 512],
@@ -273,7 +281,11 @@ describe('sizes and places', () => {
       [512 + 3 * 262144, 4 * 200 * 1024 - 3 * 262144],
     ]);
     expect(writer().finish(0).size).toBe(MiB + 200 * GiB);
+    expect(writer().finish(0).pieces).toEqual(front);
     expect(plan(MiB).front).toBeUndefined();
+    // Ids that follow from the content are known after it.
+    expect(plan(MiB, true)).toMatchObject({ fingerprint: true });
+    expect(plan(MiB, true).front).toBeUndefined();
   });
 
   test.each([

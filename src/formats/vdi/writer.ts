@@ -1,10 +1,10 @@
-/** The block map that vdconv writes: for a dynamic disk as blocks are placed, for a static one all of it at once. */
+/** The block map that vdconv writes: for a static disk all of it at once, for the others as blocks are placed. */
 import { VdconvError } from '../../base/errors.ts';
 import { alignUp, KiB, SECTOR } from '../../base/units.ts';
-import { type Allocation, type Piece, Placed } from '../../map/layout.ts';
+import { type Allocation, type Content, type Piece, Placed } from '../../map/layout.ts';
 import type { Writer } from '../format.ts';
 import { type DiskValues, encodeHeader, OFFSET_BLOCKS } from './header-writer.ts';
-import { BLOCK_FREE, BLOCK_SIZE, ENTRY_BYTES } from './layout.ts';
+import { BLOCK_FREE, BLOCK_SIZE, BLOCK_ZERO, ENTRY_BYTES } from './layout.ts';
 
 /** Entries encoded at a time: 256 KiB, 64 GiB of the disk. */
 const HELD = 64 * KiB;
@@ -29,16 +29,18 @@ export class DynamicWriter implements Writer {
   add(batch: Allocation): Piece[] {
     const pieces: Piece[] = [];
     for (let i = 0; i < batch.count; i += 1) {
-      if (batch.kind[i] !== Placed.plain) {
-        throw new VdconvError('internal', `dynamic VDI: placed ${batch.kind[i]}`);
+      const [kind, index, blocks] = [batch.kind[i], batch.index[i] as number, batch.blocks[i] as number];
+      if (kind !== Placed.plain && kind !== Placed.zero) {
+        throw new VdconvError('internal', `VDI: placed ${kind}`);
       }
-      const entry = ((batch.offset[i] as number) - this.#values.offsetData) / BLOCK_SIZE;
+      const entry = kind === Placed.zero ? 0 : ((batch.offset[i] as number) - this.#values.offsetData) / BLOCK_SIZE;
       if (!Number.isInteger(entry)) {
-        throw new VdconvError('internal', `dynamic VDI: a block at ${batch.offset[i]}`);
+        throw new VdconvError('internal', `VDI: a block at ${batch.offset[i]}`);
       }
-      for (let n = 0; n < (batch.blocks[i] as number); n += 1) {
-        this.#set((batch.index[i] as number) + n, entry + n, pieces);
+      for (let n = 0; n < blocks; n += 1) {
+        this.#set(index + n, kind === Placed.zero ? BLOCK_ZERO : entry + n, pieces);
       }
+      this.#allocated += kind === Placed.plain ? blocks : 0;
     }
     return pieces;
   }
@@ -49,7 +51,6 @@ export class DynamicWriter implements Writer {
     }
     this.#held[block - this.#first] = entry;
     this.#heldAny = true;
-    this.#allocated += 1;
   }
 
   #flush(): Piece {
@@ -64,21 +65,21 @@ export class DynamicWriter implements Writer {
     return { offset, bytes };
   }
 
-  finish(hostEnd: number): { pieces: Piece[]; size: number } {
+  finish(hostEnd: number, content?: Content): { pieces: Piece[]; size: number } {
     const pieces: Piece[] = [];
     while (this.#first < this.#entries) {
       pieces.push(this.#flush());
     }
-    pieces.push({ offset: 0, bytes: encodeHeader(this.#values, this.#allocated) });
+    pieces.push({ offset: 0, bytes: encodeHeader(this.#values, this.#allocated, content) });
     // Blocks are stored whole; a disk without any ends where they would begin.
     return { pieces, size: Math.max(hostEnd, this.#values.offsetData) };
   }
 }
 
 /** Header and map of a disk of which every block has the place of its number. */
-export function staticFront(values: DiskValues): Piece[] {
+export function staticFront(values: DiskValues, content?: Content): Piece[] {
   const { blocks } = values;
-  const pieces: Piece[] = [{ offset: 0, bytes: encodeHeader(values, blocks) }];
+  const pieces: Piece[] = [{ offset: 0, bytes: encodeHeader(values, blocks, content) }];
   for (let first = 0; first < blocks; first += HELD) {
     const count = Math.min(HELD, blocks - first);
     pieces.push({

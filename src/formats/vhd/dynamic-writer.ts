@@ -1,10 +1,10 @@
 /**
- * dynamic: footer copy | dynamic header | BAT | blocks, each behind its bitmap | footer. Data begin at multiples of 4 KiB,
- * as Hyper-V 2012 and later place them: the bitmap lies in the gap before.
+ * dynamic and differencing: footer copy | dynamic header | BAT | parent locators | blocks, each behind its bitmap | footer.
+ * Data begin at multiples of 4 KiB, as Hyper-V 2012 and later place them: the bitmap lies in the gap before.
  */
 import { VdconvError } from '../../base/errors.ts';
 import { alignUp, divCeil, KiB, SECTOR } from '../../base/units.ts';
-import { type Allocation, type Layout, type Piece, Placed } from '../../map/layout.ts';
+import { type Allocation, type Content, type Layout, type Piece, Placed } from '../../map/layout.ts';
 import type { WritePlan, Writer } from '../format.ts';
 import { sealed } from './checksum.ts';
 import {
@@ -15,9 +15,13 @@ import {
   ENTRY_BYTES,
   Footer,
   HEADER_COOKIE,
+  LOCATOR_BYTES,
+  LOCATORS,
   NO_OFFSET,
+  UNICODE_NAME_BYTES,
   VERSION_1,
 } from './layout.ts';
+import { locatorBytes, type NewParent, placeLocators } from './new-parent.ts';
 import { type DiskValues, encodeFooter } from './writing.ts';
 
 const HEADER_AT = Footer.size;
@@ -33,23 +37,30 @@ interface Places {
   /** Of the BAT, padded to whole sectors with unused entries. */
   entries: number;
   prefixBytes: number;
+  parent: NewParent | undefined;
 }
 
-export function planDynamic(values: DiskValues, blockSize: number): Pick<WritePlan, 'layout' | 'writer'> {
+export function planDynamic(
+  values: DiskValues,
+  blockSize: number,
+  parent?: NewParent,
+): Pick<WritePlan, 'layout' | 'writer'> {
   const blocks = divCeil(values.virtualSize, blockSize);
   const batBytes = alignUp(blocks * ENTRY_BYTES, SECTOR);
   const prefixBytes = bitmapBytes(blockSize);
   const layout: Layout = {
     kind: 'blocks',
-    dataStart: BAT_AT + batBytes,
+    dataStart: BAT_AT + batBytes + (parent === undefined ? 0 : locatorBytes(parent)),
     blockSize,
     dataAlign: DATA_ALIGN,
     dataPhase: 0,
     prefixBytes,
     // Every sector of a block that is stored is there: zeros are stored as zeros.
     prefixFill: 0xff,
+    // Nothing but a stored block hides the parent: zeros over it are stored too.
+    ...(parent && { explicitZeros: true, storeAll: true }),
   };
-  const places = { blockSize, blocks, entries: batBytes / ENTRY_BYTES, prefixBytes };
+  const places = { blockSize, blocks, entries: batBytes / ENTRY_BYTES, prefixBytes, parent };
   return { layout, writer: () => new DynamicWriter(values, places) };
 }
 
@@ -70,7 +81,7 @@ class DynamicWriter implements Writer {
     const pieces: Piece[] = [];
     for (let i = 0; i < batch.count; i += 1) {
       if (batch.kind[i] !== Placed.plain) {
-        throw new VdconvError('internal', `dynamic VHD: placed ${batch.kind[i]}`);
+        throw new VdconvError('internal', `VHD: placed ${batch.kind[i]}`);
       }
       const block = batch.index[i] as number;
       const offset = batch.offset[i] as number;
@@ -102,33 +113,38 @@ class DynamicWriter implements Writer {
     return { offset, bytes };
   }
 
-  finish(hostEnd: number): { pieces: Piece[]; size: number } {
+  finish(hostEnd: number, content?: Content): { pieces: Piece[]; size: number } {
+    const { parent, entries } = this.#places;
     const pieces: Piece[] = [];
-    while (this.#first < this.#places.entries) {
+    while (this.#first < entries) {
       pieces.push(this.#flush());
     }
-    const footer = encodeFooter(this.#values, { diskType: DiskType.dynamic, dataOffset: BigInt(HEADER_AT) });
+    const diskType = parent === undefined ? DiskType.dynamic : DiskType.differencing;
+    const footer = encodeFooter(this.#values, { diskType, dataOffset: BigInt(HEADER_AT) }, content);
+    const locators = parent && placeLocators(parent, BAT_AT + entries * ENTRY_BYTES);
+    pieces.push(...(locators?.pieces ?? []));
     // The file ends at a multiple of the alignment: Hyper-V appends the next block's bitmap where the footer was.
     const size = alignUp(hostEnd + footer.length, DATA_ALIGN);
-    pieces.push({ offset: HEADER_AT, bytes: this.#header() });
+    pieces.push({ offset: HEADER_AT, bytes: this.#header(locators?.table) });
     pieces.push({ offset: 0, bytes: footer });
     pieces.push({ offset: size - footer.length, bytes: footer });
     return { pieces, size };
   }
 
-  #header(): Uint8Array {
+  #header(parentLocators: Uint8Array = new Uint8Array(LOCATORS * LOCATOR_BYTES)): Uint8Array {
+    const { blocks, blockSize, parent } = this.#places;
     const header = DynamicHeader.encode({
       cookie: Uint8Array.from(HEADER_COOKIE),
       dataOffset: NO_OFFSET,
       tableOffset: BAT_AT,
       headerVersion: VERSION_1,
-      maxTableEntries: this.#places.blocks,
-      blockSize: this.#places.blockSize,
+      maxTableEntries: blocks,
+      blockSize,
       checksum: 0,
-      parentUniqueId: new Uint8Array(16),
-      parentTimeStamp: 0,
-      parentUnicodeName: new Uint8Array(512),
-      parentLocators: new Uint8Array(192),
+      parentUniqueId: parent?.uniqueId ?? new Uint8Array(16),
+      parentTimeStamp: parent?.timeStamp ?? 0,
+      parentUnicodeName: parent?.unicodeName ?? new Uint8Array(UNICODE_NAME_BYTES),
+      parentLocators,
     });
     return sealed(header, DynamicHeader.fields.checksum.offset);
   }

@@ -1,8 +1,10 @@
 /** What `info` says about a VHD. */
+import { uuidText } from '../../base/uuid.ts';
 import type { Reference } from '../../io/types.ts';
 import type { ImageFacts } from '../format.ts';
 import type { DynamicDisk } from './header.ts';
 import { DiskType, type Footer } from './layout.ts';
+import { creatorVersion, text } from './metadata.ts';
 import type { ParentNames } from './parent.ts';
 
 export interface Facts {
@@ -27,13 +29,13 @@ export function imageFacts({ footer, disk, names, parent, warnings }: Facts): Im
     warnings: footer.savedState === 0 ? warnings : [...warnings, saved],
     details: {
       creatorApplication: text(footer.creatorApplication),
-      creatorVersion: `${footer.creatorVersion >>> 16}.${footer.creatorVersion & 0xffff}`,
+      creatorVersion: creatorVersion(footer),
       creatorHostOS: text(footer.creatorHostOS),
       timeStamp: footer.timeStamp,
       originalSize: Number(footer.originalSize),
       currentSize: footer.currentSize,
       geometry: { cylinders: footer.cylinders, heads: footer.heads, sectorsPerTrack: footer.sectorsPerTrack },
-      uniqueId: uuid(footer.uniqueId),
+      uniqueId: uuidText(footer.uniqueId),
       savedState: footer.savedState !== 0,
       temporary: (footer.features & 1) !== 0,
       ...(disk && { maxTableEntries: disk.header.maxTableEntries }),
@@ -45,7 +47,7 @@ export function imageFacts({ footer, disk, names, parent, warnings }: Facts): Im
 /** `parentUniqueId` must be the parent's `uniqueId`; Windows does not check the time. */
 function parentDetails({ header }: DynamicDisk, { name, locators }: ParentNames): Record<string, unknown> {
   return {
-    parentUniqueId: uuid(header.parentUniqueId),
+    parentUniqueId: uuidText(header.parentUniqueId),
     parentTimeStamp: header.parentTimeStamp,
     parentUnicodeName: name,
     parentLocators: locators,
@@ -59,15 +61,4 @@ export function subformatOf({ diskType }: Footer): string {
     [DiskType.differencing]: 'differencing',
   };
   return names[diskType] as string;
-}
-
-/** Four characters, where NUL and spaces are padding. */
-export function text(bytes: Uint8Array): string {
-  return new TextDecoder('latin1').decode(bytes).replace(/[\0 ]+$/, '');
-}
-
-/** The bytes in their order. */
-export function uuid(bytes: Uint8Array): string {
-  const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
-  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
 }

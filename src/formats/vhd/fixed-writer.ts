@@ -16,8 +16,13 @@ export const FLAT_LAYOUT: Layout = {
 };
 
 export function fixedWriter(values: DiskValues): Writer {
-  const bytes = encodeFooter(values, { diskType: DiskType.fixed, dataOffset: NO_OFFSET });
   // Behind the whole disk, wherever its last data ended.
   const offset = values.virtualSize;
-  return { add: () => [], finish: () => ({ pieces: [{ offset, bytes }], size: offset + SECTOR }) };
+  return {
+    add: () => [],
+    finish(_hostEnd, content) {
+      const bytes = encodeFooter(values, { diskType: DiskType.fixed, dataOffset: NO_OFFSET }, content);
+      return { pieces: [{ offset, bytes }], size: offset + SECTOR };
+    },
+  };
 }

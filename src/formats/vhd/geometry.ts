@@ -1,5 +1,6 @@
 /** Cylinders, heads and sectors, and how large a disk is by them. VHD 1.0 §Appendix: CHS Calculation. */
 import { type Sectors, sectorsToBytes } from '../../base/units.ts';
+import type { DiskMetadata } from '../metadata.ts';
 
 export interface Geometry {
   cylinders: number;
@@ -33,6 +34,23 @@ export function geometryOf(sectors: Sectors): Geometry {
 
 function geometry(cylinderTimesHeads: number, heads: number, sectorsPerTrack: number): Geometry {
   return { cylinders: Math.floor(cylinderTimesHeads / heads), heads, sectorsPerTrack };
+}
+
+/**
+ * Another image's geometry, where a VHD can say it: within ATA's bounds, and holding as much of the disk as
+ * {@link geometryOf} does, lest a program that goes by it cut the disk.
+ */
+export function takenGeometry(other: DiskMetadata['geometry'], sectors: Sectors): Geometry | undefined {
+  if (other === undefined) {
+    return undefined;
+  }
+  const { cylinders, heads, sectors: sectorsPerTrack } = other;
+  const fits = (n: number, max: number) => Number.isInteger(n) && n >= 1 && n <= max;
+  const taken = { cylinders, heads, sectorsPerTrack };
+  const left = sectors - chsSectors(taken);
+  const isLegal = fits(cylinders, 65535) && fits(heads, 16) && fits(sectorsPerTrack, 255);
+  const isWhole = left >= 0 && left < heads * sectorsPerTrack;
+  return isLegal && (isWhole || chsSectors(taken) === chsSectors(MAX_GEOMETRY)) ? taken : undefined;
 }
 
 /**

@@ -14,6 +14,7 @@ export const vhd: Format = {
   probe: hasFooter,
   open: openVhd,
   check: checkVhd,
+  layers: true,
   options,
   compresses: false,
   plan: planVhd,

@@ -63,8 +63,9 @@ export const Footer = struct('VHD footer', 'be', SECTOR, 'VHD 1.0 §Hard Disk Fo
 });
 export type Footer = StructValues<typeof Footer>;
 
-const LOCATORS = 8;
-const LOCATOR_BYTES = 24;
+export const LOCATORS = 8;
+export const LOCATOR_BYTES = 24;
+export const UNICODE_NAME_BYTES = 512;
 
 export const DynamicHeader = struct('VHD dynamic header', 'be', 1024, 'VHD 1.0 §Dynamic Disk Header Format', {
   cookie: bytes(0, 8, HEADER_COOKIE),
@@ -84,7 +85,7 @@ export const DynamicHeader = struct('VHD dynamic header', 'be', 1024, 'VHD 1.0 �
   parentTimeStamp: u32(56),
   reserved1: reserved(60, 4),
   /** UTF-16 big-endian, padded with NUL. */
-  parentUnicodeName: bytes(64, 512),
+  parentUnicodeName: bytes(64, UNICODE_NAME_BYTES),
   parentLocators: bytes(576, LOCATORS * LOCATOR_BYTES),
   pad: reserved(768, 256),
 });

@@ -1,6 +1,7 @@
-/** What `-o` takes for VHD: qemu-img's keys, and the block size. */
+/** What `-o` takes for VHD: qemu-img's keys, the block size and the id. */
 import { VdconvError } from '../../base/errors.ts';
 import { formatSize, isPowerOfTwo, KiB, MiB } from '../../base/units.ts';
+import { checkUuid } from '../../base/uuid.ts';
 import type { OptionSpec, OptionValue } from '../format.ts';
 
 export const SUBFORMATS = ['dynamic', 'fixed'] as const;
@@ -29,6 +30,13 @@ export const options: readonly OptionSpec[] = [
     type: 'flag',
     default: false,
     help: 'write the largest geometry, so that programs that go by it take the exact size too (the size itself is always exact)',
+  },
+  {
+    key: 'uuid',
+    type: 'text',
+    default: '',
+    check: checkUuid,
+    help: "the disk's unique id; default: one that follows from content and options",
   },
 ];
 

@@ -1,13 +1,15 @@
 /** Opens a VHD: its footer, for all but fixed disks the dynamic header, and the size that the guest saw. */
+import { uuidText } from '../../base/uuid.ts';
 import type { ByteSource } from '../../io/types.ts';
 import type { BlockMap } from '../../map/extents.ts';
-import type { Image } from '../format.ts';
-import { imageFacts, subformatOf, uuid } from './facts.ts';
+import type { Image, Lineage } from '../format.ts';
+import { imageFacts, subformatOf } from './facts.ts';
 import { checkFixed, fixedMap } from './fixed.ts';
 import { readFooter } from './footer.ts';
 import { type DynamicDisk, readHeader } from './header.ts';
-import { DiskType, ENTRY_BYTES } from './layout.ts';
+import { DiskType, ENTRY_BYTES, type Footer } from './layout.ts';
 import { blockMap } from './map.ts';
+import { diskMetadata, fromTimeStamp } from './metadata.ts';
 import { parentReference, readParentNames } from './parent.ts';
 import { virtualSize } from './size.ts';
 
@@ -33,13 +35,23 @@ export async function openVhd(source: ByteSource): Promise<Image> {
     tableBytes: (disk?.header.maxTableEntries ?? 0) * ENTRY_BYTES,
     dataFiles: [{ source }],
     ...(parent === undefined ? {} : { parent }),
-    // The parent's footer holds the id; Windows does not check its time stamp, and neither is checked here.
-    lineage: {
-      field: 'parentUniqueId',
-      own: uuid(footer.uniqueId),
-      ...(disk && isChild ? { parents: [uuid(disk.header.parentUniqueId)] } : {}),
-    },
+    lineage: lineageOf(footer, isChild ? disk : undefined),
+    metadata: diskMetadata(footer),
     facts: imageFacts({ footer, disk, names, parent, warnings }),
     extents,
+  };
+}
+
+/** The parent's footer holds the id. Windows does not check the time of its last change, and a copy has another one. */
+function lineageOf({ uniqueId }: Footer, child: DynamicDisk | undefined): Lineage {
+  const lineage = { field: 'parentUniqueId', own: uuidText(uniqueId) };
+  if (child === undefined) {
+    return lineage;
+  }
+  const { parentUniqueId, parentTimeStamp } = child.header;
+  return {
+    ...lineage,
+    parents: [uuidText(parentUniqueId)],
+    ...(parentTimeStamp > 0 && { parentChanged: fromTimeStamp(parentTimeStamp) }),
   };
 }

@@ -5,9 +5,9 @@
 import { MiB } from '../../base/units.ts';
 import type { ByteSource } from '../../io/types.ts';
 import { type BlockMap, Kind } from '../../map/extents.ts';
-import { text } from './facts.ts';
 import { chsSize } from './geometry.ts';
 import type { Footer } from './layout.ts';
+import { text } from './metadata.ts';
 
 /** @param map of a part of the disk, up to `currentSize`. */
 export async function virtualSize(

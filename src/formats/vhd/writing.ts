@@ -1,18 +1,16 @@
-/** What both subformats that vdconv writes have in common: the footer. */
-import { SECTOR } from '../../base/units.ts';
+/** What all subformats have in common: the footer. */
+import type { Content } from '../../map/layout.ts';
 import { sealed } from './checksum.ts';
-import { geometryOf, MAX_GEOMETRY } from './geometry.ts';
+import type { Geometry } from './geometry.ts';
 import { FEATURE_RESERVED, FOOTER_COOKIE, Footer, VERSION_1 } from './layout.ts';
 
 export interface DiskValues {
   virtualSize: number;
-  /** The largest geometry instead of the disk's own. */
-  forceSize: boolean;
-  uniqueId: Uint8Array;
+  geometry: Geometry;
+  timeStamp: number;
+  /** Known when all data is. */
+  uniqueId(content: Content | undefined): Uint8Array;
 }
-
-/** The second in which a file was made is not part of its content: always 2000-01-01. */
-const TIME_STAMP = 0;
 
 const ascii = (text: string) => new TextEncoder().encode(text);
 
@@ -28,22 +26,23 @@ const CREATOR = {
 };
 
 export function encodeFooter(
-  { virtualSize, forceSize, uniqueId }: DiskValues,
+  { virtualSize, geometry, timeStamp, uniqueId }: DiskValues,
   { diskType, dataOffset }: { diskType: number; dataOffset: bigint },
+  content: Content | undefined,
 ): Uint8Array {
   const footer = Footer.encode({
     cookie: Uint8Array.from(FOOTER_COOKIE),
     features: FEATURE_RESERVED,
     fileFormatVersion: VERSION_1,
     dataOffset,
-    timeStamp: TIME_STAMP,
+    timeStamp,
     ...CREATOR,
     originalSize: BigInt(virtualSize),
     currentSize: virtualSize,
-    ...(forceSize ? MAX_GEOMETRY : geometryOf(virtualSize / SECTOR)),
+    ...geometry,
     diskType,
     checksum: 0,
-    uniqueId,
+    uniqueId: uniqueId(content),
     savedState: 0,
   });
   return sealed(footer, Footer.fields.checksum.offset);

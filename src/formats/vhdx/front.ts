@@ -2,11 +2,11 @@
  * Everything in front of the blocks, sized by the disk alone:
  * header section | log | metadata region | BAT region, each of whole MiB, from 1 MiB on.
  */
-import { alignUp, KiB, MiB } from '../../base/units.ts';
+import { alignUp, MiB } from '../../base/units.ts';
+import { guidBytes, NIL_UUID } from '../../base/uuid.ts';
 import type { Piece } from '../../map/layout.ts';
 import { seal } from './crc32c.ts';
 import { batEntries, type Geometry } from './geometry.ts';
-import { guidBytes, NO_GUID } from './guid.ts';
 import type { Ids } from './ids.ts';
 import {
   BatEntry,
@@ -32,6 +32,7 @@ import {
   VirtualDiskId,
   VirtualDiskSize,
 } from './layout.ts';
+import { encodeParentLocator, type NewParent } from './new-parent.ts';
 import { utf16Bytes } from './utf16.ts';
 
 /** What an image that is to be written is like. */
@@ -39,6 +40,7 @@ export interface NewDisk extends Geometry {
   isFixed: boolean;
   physicalSectorSize: number;
   logLength: number;
+  parent: NewParent | undefined;
 }
 
 const LOG_OFFSET = UNIT;
@@ -90,7 +92,7 @@ function encodeHeader({ logLength }: NewDisk, ids: Ids, sequenceNumber: bigint):
     sequenceNumber,
     fileWriteGuid,
     dataWriteGuid,
-    logGuid: guidBytes(NO_GUID),
+    logGuid: guidBytes(NIL_UUID),
     logVersion: 0,
     version: 1,
     logLength,
@@ -115,18 +117,20 @@ function encodeRegionTable(disk: NewDisk): Uint8Array {
 }
 
 function encodeMetadata(disk: NewDisk, ids: Ids): { table: Uint8Array; items: Uint8Array } {
-  const { blockSize, isFixed, virtualSize, logicalSectorSize, physicalSectorSize } = disk;
-  const flags = isFixed ? FileParameter.leaveBlocksAllocated : 0;
+  const { blockSize, isFixed, virtualSize, logicalSectorSize, physicalSectorSize, parent } = disk;
+  const flags = (isFixed ? FileParameter.leaveBlocksAllocated : 0) + (parent ? FileParameter.hasParent : 0);
   const ofDisk = MetadataFlag.isRequired + MetadataFlag.isVirtualDisk;
-  const contents = [
+  const contents: readonly (readonly [string, number, Uint8Array])[] = [
     [ItemGuid.fileParameters, MetadataFlag.isRequired, FileParameters.encode({ blockSize, flags })],
     [ItemGuid.virtualDiskSize, ofDisk, VirtualDiskSize.encode({ virtualDiskSize: virtualSize })],
     [ItemGuid.virtualDiskId, ofDisk, VirtualDiskId.encode({ virtualDiskId: ids.virtualDiskId })],
     [ItemGuid.logicalSectorSize, ofDisk, LogicalSectorSize.encode({ logicalSectorSize })],
     [ItemGuid.physicalSectorSize, ofDisk, PhysicalSectorSize.encode({ physicalSectorSize })],
-  ] as const;
+    ...(parent ? ([[ItemGuid.parentLocator, MetadataFlag.isRequired, encodeParentLocator(parent)]] as const) : []),
+  ];
   const table = new Uint8Array(MetadataTableHeader.size + contents.length * MetadataTableEntry.size);
-  const items = new Uint8Array(KiB);
+  const padded = (bytes: Uint8Array) => alignUp(bytes.length, 8);
+  const items = new Uint8Array(contents.reduce((sum, [, , bytes]) => sum + padded(bytes), 0));
   const signature = new TextEncoder().encode('metadata');
   table.set(MetadataTableHeader.encode({ signature, entryCount: contents.length }));
   let within = 0;
@@ -139,7 +143,7 @@ function encodeMetadata(disk: NewDisk, ids: Ids): { table: Uint8Array; items: Ui
     });
     table.set(entry, MetadataTableHeader.size + i * MetadataTableEntry.size);
     items.set(bytes, within);
-    within = alignUp(within + bytes.length, 8);
+    within += padded(bytes);
   });
-  return { table, items: items.subarray(0, within) };
+  return { table, items };
 }

@@ -1,9 +1,9 @@
 /** [MS-VHDX] §2.2: the file type identifier, and the one of the two headers that counts. */
 import { VdconvError } from '../../base/errors.ts';
 import { illegalValue, type Origin, type StructValues } from '../../base/struct.ts';
+import { guidText, NIL_UUID } from '../../base/uuid.ts';
 import type { ByteSource } from '../../io/types.ts';
 import { checksumOf } from './crc32c.ts';
-import { guidText, NO_GUID } from './guid.ts';
 import { FileTypeIdentifier, HEADER_OFFSETS, Header, Signature } from './layout.ts';
 import { utf16 } from './utf16.ts';
 
@@ -42,7 +42,7 @@ export async function readHeader(source: ByteSource, warnings: string[]): Promis
   }
   const origin = { ...file, at: HEADER_OFFSETS[current] };
   const header = Header.decode(copies[current] as Uint8Array, origin);
-  if (header.logVersion !== 0 && guidText(header.logGuid) !== NO_GUID) {
+  if (header.logVersion !== 0 && guidText(header.logGuid) !== NIL_UUID) {
     const says = 'must be 0 where there is a log to replay; [MS-VHDX] §2.2.2';
     throw illegalValue('unsupported', Header.name, 'logVersion', `${header.logVersion}`, file, origin.at + 64, says);
   }

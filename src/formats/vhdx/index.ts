@@ -15,6 +15,7 @@ export const vhdx: Format = {
   probe,
   open: openVhdx,
   check: checkVhdx,
+  layers: true,
   options,
   compresses: false,
   plan: planVhdx,

@@ -1,9 +1,9 @@
 /** Vectors from the specification and from files of other writers: bytes typed by hand, decoded and encoded again. */
 import { expect, test } from 'vitest';
 import { MiB } from '../../base/units.ts';
+import { guidBytes, guidText } from '../../base/uuid.ts';
 import { checksumOf, crc32c, seal } from './crc32c.ts';
 import { batEntries, bitmapEntry, chunkRatio, payloadEntry } from './geometry.ts';
-import { guidBytes, guidText } from './guid.ts';
 import {
   blockStateName,
   DataDescriptor,

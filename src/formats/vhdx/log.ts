@@ -4,8 +4,8 @@
  */
 import { showNumber, VdconvError } from '../../base/errors.ts';
 import { formatSize } from '../../base/units.ts';
+import { guidText, NIL_UUID } from '../../base/uuid.ts';
 import type { ByteSource } from '../../io/types.ts';
-import { guidText, NO_GUID } from './guid.ts';
 import type { CurrentHeader } from './headers.ts';
 import { LOG_SECTOR, MAX_FILE_SIZE, MAX_LOG_REPLAYED, MAX_PATCHES } from './layout.ts';
 import { entryBytes, type LogEntry, parseEntry, patchesOf } from './log-entry.ts';
@@ -20,7 +20,7 @@ export interface Replayed {
 
 export async function replayLog(source: ByteSource, header: CurrentHeader): Promise<Replayed> {
   const { logGuid, logOffset, logLength } = header;
-  if (guidText(logGuid) === NO_GUID) {
+  if (guidText(logGuid) === NIL_UUID) {
     return { source, entries: 0 };
   }
   const details = { ...header.origin, field: 'log', offset: logOffset };

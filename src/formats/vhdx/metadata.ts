@@ -1,8 +1,8 @@
 /** [MS-VHDX] §2.6: what the disk is. */
 import { showNumber, VdconvError } from '../../base/errors.ts';
 import { illegalValue, type Origin, type StructValues } from '../../base/struct.ts';
+import { guidText } from '../../base/uuid.ts';
 import type { ByteSource } from '../../io/types.ts';
-import { guidText } from './guid.ts';
 import {
   FileParameters,
   ItemGuid,

@@ -1,6 +1,7 @@
-/** What `-o` takes for VHDX: qemu-img's keys, and the sector sizes of Hyper-V's New-VHD. */
+/** What `-o` takes for VHDX: qemu-img's keys, the sector sizes of Hyper-V's New-VHD, and the id. */
 import { VdconvError } from '../../base/errors.ts';
 import { isAligned, isPowerOfTwo, MiB } from '../../base/units.ts';
+import { checkUuid } from '../../base/uuid.ts';
 import type { OptionSpec, OptionValue } from '../format.ts';
 import { MAX_BLOCK_SIZE, MAX_LOG_REPLAYED, MIN_BLOCK_SIZE, SECTOR_SIZES, UNIT } from './layout.ts';
 
@@ -26,7 +27,7 @@ export const options: readonly OptionSpec[] = [
         value === BY_SIZE || (isPowerOfTwo(Number(value)) && within(value, MIN_BLOCK_SIZE, MAX_BLOCK_SIZE)),
         `block_size is ${value}: it must be a power of two from 1M to 256M, or 0 for one that fits the disk`,
       ),
-    help: 'unit of allocation: a power of two from 1M to 256M; 0 for 8M to 64M, as large as the disk asks for',
+    help: 'unit of allocation: a power of two from 1M to 256M; 0 for 8M to 64M, as large as the disk asks for, and 2M for a layer',
   },
   {
     key: 'log_size',
@@ -44,14 +45,21 @@ export const options: readonly OptionSpec[] = [
     type: 'size',
     default: 512,
     check: (value) => checkSectorSize('logical_sector_size', value),
-    help: "the guest's sector: 512, or 4096, which a disk made for 512 cannot boot from and QEMU does not read",
+    help: "the guest's sector: 512, or 4096, which a disk made for 512 cannot boot from and QEMU does not read; default: the source's, else 512",
   },
   {
     key: 'physical_sector_size',
     type: 'size',
     default: 4096,
     check: (value) => checkSectorSize('physical_sector_size', value),
-    help: 'what the guest is told to align to: 512 or 4096',
+    help: "what the guest is told to align to: 512 or 4096; default: the source's, else 4096",
+  },
+  {
+    key: 'uuid',
+    type: 'text',
+    default: '',
+    check: checkUuid,
+    help: "the disk's id, which its guest sees (SCSI page 83); default: one that follows from content and options",
   },
 ];
 

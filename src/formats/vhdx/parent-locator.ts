@@ -1,7 +1,7 @@
 /** [MS-VHDX] §2.6.2.6: what a differencing disk says about its parent. */
 import { escapeText } from '../../base/errors.ts';
 import { illegalValue, type Origin } from '../../base/struct.ts';
-import { guidText, NO_GUID } from './guid.ts';
+import { guidText, NIL_UUID } from '../../base/uuid.ts';
 import { ParentLocatorEntry, ParentLocatorHeader, VHDX_LOCATOR_TYPE } from './layout.ts';
 import { utf16 } from './utf16.ts';
 
@@ -73,7 +73,7 @@ export function parseParentLocator(bytes: Uint8Array, origin: Origin): ParentLoc
     entries: Object.fromEntries(entries),
     parentLinkage,
     // Hyper-V writes zeros where there was no merge.
-    parentLinkage2: parentLinkage2 === NO_GUID ? undefined : parentLinkage2,
+    parentLinkage2: parentLinkage2 === NIL_UUID ? undefined : parentLinkage2,
     name,
   };
 }

@@ -1,9 +1,10 @@
 import { illegalValue } from '../../base/struct.ts';
+import { guidText } from '../../base/uuid.ts';
 import type { ByteSource, Reference } from '../../io/types.ts';
 import type { Image } from '../format.ts';
+import type { DiskMetadata } from '../metadata.ts';
 import { blockMap } from './bat.ts';
 import { batEntries, type Geometry } from './geometry.ts';
-import { guidText } from './guid.ts';
 import { type CurrentHeader, readCreator, readHeader } from './headers.ts';
 import { BatEntry, FileParameter, FileParameters, RegionTableEntry, VirtualDiskSize } from './layout.ts';
 import { replayLog } from './log.ts';
@@ -47,6 +48,7 @@ export async function openVhdx(file: ByteSource): Promise<Image> {
       own: guidText(header.dataWriteGuid),
       ...(locator && { parents: [locator.parentLinkage, locator.parentLinkage2].filter((id) => id !== undefined) }),
     },
+    metadata: diskMetadata(creator, metadata),
     facts: {
       blockSize,
       references: parent === undefined ? [] : [parent],
@@ -101,6 +103,19 @@ function remarks({ logicalSectorSize, userItems }: Metadata): string[] {
     list.push(`the image has metadata items of its users (${userItems}): they are not read`);
   }
   return list;
+}
+
+function diskMetadata(
+  creator: string,
+  { virtualDiskId, logicalSectorSize, physicalSectorSize }: Metadata,
+): DiskMetadata {
+  return {
+    uuid: guidText(virtualDiskId),
+    // What every other format means too is nothing that could be lost.
+    ...(logicalSectorSize !== 512 && { logicalSectorSize }),
+    physicalSectorSize,
+    ...(creator !== '' && { creator }),
+  };
 }
 
 function details(

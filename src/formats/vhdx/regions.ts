@@ -1,9 +1,9 @@
 /** [MS-VHDX] §2.2.3: where the BAT and the metadata are, and that nothing overlaps. */
 import { showNumber, VdconvError } from '../../base/errors.ts';
 import { illegalValue, type Origin } from '../../base/struct.ts';
+import { guidText } from '../../base/uuid.ts';
 import type { ByteSource } from '../../io/types.ts';
 import { checksumOf } from './crc32c.ts';
-import { guidText } from './guid.ts';
 import type { CurrentHeader } from './headers.ts';
 import {
   MAX_FILE_SIZE,

@@ -18,15 +18,15 @@ import { ModelDisk } from '../../testing/model-disk.ts';
 import { dissect, need, qemuImg } from '../../testing/oracles.ts';
 import { anyDisk, seededDisk } from '../../testing/seeded-disk.ts';
 import { tempDir } from '../../testing/tmp.ts';
-import type { OptionValue, WritePlan } from '../format.ts';
+import type { OptionValue, WritePlan, WriteRequest } from '../format.ts';
 import { vhdx } from './index.ts';
 import { options } from './options.ts';
 
 type Options = Record<string, OptionValue>;
 
-function plan(virtualSize: number, given: Options = {}): WritePlan {
+function plan(virtualSize: number, given: Options = {}, more: Partial<WriteRequest> = {}): WritePlan {
   const defaults = Object.fromEntries(options.map((option) => [option.key, option.default]));
-  const request = { virtualSize, options: { ...defaults, ...given }, compress: false };
+  const request = { virtualSize, options: { ...defaults, ...given }, compress: false, ...more };
   return (vhdx.plan as NonNullable<typeof vhdx.plan>)(request);
 }
 
@@ -334,9 +334,14 @@ describe('a fixed disk', () => {
     expect(written.size).toBe(8 * MiB);
   });
 
-  test('has a front that is known before its data, the same as in a file', () => {
-    const { pieces } = planned.writer().finish(4 * MiB + size);
-    expect(planned.front).toEqual(pieces);
+  test('has a front that is known before its data where ids are random, the same as in a file', () => {
+    const random = plan(size, { subformat: 'fixed', block_size: MiB }, { randomId: new Uint8Array(16) });
+    const { pieces } = random.writer().finish(4 * MiB + size);
+    expect(random.front).toEqual(pieces);
+    expect(random.fingerprint).toBe(false);
+    // Ids that follow from the content are known after it.
+    expect(planned).toMatchObject({ fingerprint: true });
+    expect(planned.front).toBeUndefined();
     expect(pieces.every(({ offset, bytes }) => offset + bytes.length <= 4 * MiB)).toBe(true);
   });
 

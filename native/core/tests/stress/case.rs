@@ -216,7 +216,7 @@ fn layout(random: &mut Random) -> Layout {
     let side = random
         .chance(40)
         .then(|| SideTable { every: random.pick(&[5000, 16384, 65536]), bytes: random.pick(&[512, 4096]) });
-    let notes = random.below(5);
+    let notes = random.below(6);
     let prefix_bytes = if codec.is_some() { 0 } else { random.pick(&[0, 0, 512, 700]) };
     Layout {
         packing: Packing::Blocks,

@@ -23,7 +23,8 @@ pub fn image_of(file: &File) -> Vec<u8> {
 /// Aligned pieces of the disk that are not zero.
 fn data(case: &Case) -> Vec<(usize, usize)> {
     let size = case.guest.len();
-    match case.granularity as usize {
+    let block = if case.layout.explicit_zeros { case.layout.block_size } else { u64::MAX };
+    match case.granularity.min(block) as usize {
         0 if case.layout.explicit_zeros => known(case),
         0 if size == 0 => Vec::new(),
         0 => vec![(0, size)],
@@ -41,11 +42,12 @@ fn known(case: &Case) -> Vec<(usize, usize)> {
 }
 
 pub fn stored_bits(case: &Case) -> Vec<u8> {
-    let mut parts = data(case);
-    if case.layout.store_all && case.layout.packing == Packing::Blocks && !case.guest.is_empty() {
-        let all = vec![(0, case.guest.len())];
-        parts.extend(if case.layout.explicit_zeros { known(case) } else { all });
-    }
+    let all = case.layout.store_all && case.layout.packing == Packing::Blocks && !case.guest.is_empty();
+    let parts = match (all, case.layout.explicit_zeros) {
+        (true, true) => known(case),
+        (true, false) => vec![(0, case.guest.len())],
+        (false, _) => data(case),
+    };
     bits(case, parts)
 }
 
