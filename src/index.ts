@@ -40,6 +40,7 @@ export type {
   DiskImage,
   FormatSummary,
   ImageInfo,
+  ImageSource,
   MapEntry,
   Measurement,
   MeasureOptions,

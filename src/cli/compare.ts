@@ -3,7 +3,7 @@ import { compare } from '../index.ts';
 import { DIFFERENT_STATUS } from './exit.ts';
 import { type Flag, parseFlags } from './flags.ts';
 import { compareHelp } from './inspect-help.ts';
-import { openFlags, openOptions } from './open-flags.ts';
+import { imageNamed, openFlags, openOptions } from './open-flags.ts';
 import { printJson } from './print.ts';
 import { printComparison } from './print-compare.ts';
 import { openProgress, PROGRESS_FLAGS } from './progress-flags.ts';
@@ -36,7 +36,7 @@ export async function runCompare(argv: readonly string[], stop: Stop): Promise<v
   const [a, b] = operands(args, NAME, ['A', 'B']) as [string, string];
   const output = choice(args, NAME, 'output', ['human', 'json']);
   const view = await openProgress(args, NAME);
-  const work = compare(a, b, {
+  const work = compare(imageNamed(a), imageNamed(b), {
     formatA: args.text('f'),
     formatB: args.text('F'),
     strict: args.has('s'),

@@ -3,7 +3,7 @@ import { type ConvertOptions, convert } from '../index.ts';
 import { DAMAGED_STATUS } from './exit.ts';
 import { type Arguments, type Flag, parseFlags } from './flags.ts';
 import { convertHelp, targetOptionHelp } from './help.ts';
-import { openFlags, openOptions, SNAPSHOT_FLAG } from './open-flags.ts';
+import { imageNamed, openFlags, openOptions, SNAPSHOT_FLAG } from './open-flags.ts';
 import { printDropped, printLost, printNotes, printResult } from './print.ts';
 import { openProgress, PROGRESS_FLAGS } from './progress-flags.ts';
 import type { Stop } from './signals.ts';
@@ -22,11 +22,7 @@ export const FLAGS: readonly Flag[] = [
   { name: 'm', value: 'N', help: 'worker threads; default: one per CPU' },
   { name: 'r', value: 'RATE', help: 'read and write no more than RATE bytes of data per second' },
   ...OUTPUT_FLAGS,
-  {
-    name: 'spool',
-    value: 'DIR',
-    help: "where temporary files go that a pipe makes necessary; default: the system's place",
-  },
+  { name: 'size', value: 'SIZE', help: 'bytes of the raw disk that comes through standard input' },
   { name: 'salvage', help: 'convert what can be read, zeros for the rest, list what is lost; exit status 3' },
   {
     name: 'max-output',
@@ -57,7 +53,11 @@ export async function runConvert(argv: readonly string[], stop: Stop): Promise<v
   const [source, target] = operands(args, NAME, ['IN', 'OUT']) as [string, string];
   const options = convertOptions(args, source);
   const view = await openProgress(args, NAME);
-  const work = convert(source, targetOf(target), { ...options, signal: stop.signal, onProgress: view.update });
+  const work = convert(imageNamed(source), targetOf(target), {
+    ...options,
+    signal: stop.signal,
+    onProgress: view.update,
+  });
   const result = await work.finally(view.end);
   view.result(result);
   if (view.style !== 'json' && !args.has('q')) {
@@ -85,6 +85,6 @@ export function convertOptions(args: Arguments, source: string): ConvertOptions 
     salvage: args.has('salvage'),
     maxOutput: size(args, 'max-output'),
     digest: args.text('digest'),
-    spool: args.text('spool'),
+    size: size(args, 'size'),
   };
 }

@@ -51,7 +51,7 @@ describe('the options of convert', () => {
     ['', 'IN is missing; see vdconv convert --help'],
     ['a b c', "one argument too many: 'c'; see vdconv convert --help"],
     ['-x a b', "unknown option '-x'; see vdconv convert --help"],
-    ['--size=3 a b', "unknown option '--size'; see vdconv convert --help"],
+    ['--sise=3 a b', "unknown option '--sise'; see vdconv convert --help"],
     ['--no-force a b', "unknown option '--no-force'; see vdconv convert --help"],
     ['--force=no a b', 'option --force takes no value; see vdconv convert --help'],
     ['a b -O', 'option -O needs a value: -O FMT; see vdconv convert --help'],

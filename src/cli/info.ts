@@ -2,7 +2,7 @@
 import { info } from '../index.ts';
 import { type Flag, parseFlags } from './flags.ts';
 import { infoHelp } from './help.ts';
-import { openFlags, openOptions, SNAPSHOT_FLAG } from './open-flags.ts';
+import { imageNamed, openFlags, openOptions, SNAPSHOT_FLAG } from './open-flags.ts';
 import { printInfo, printJson } from './print.ts';
 import type { Stop } from './signals.ts';
 import { choice, operands } from './values.ts';
@@ -25,7 +25,7 @@ export async function runInfo(argv: readonly string[], stop: Stop): Promise<void
   }
   const [path] = operands(args, NAME, ['IMAGE']) as [string];
   const output = choice(args, NAME, 'output', ['human', 'json']);
-  const found = await info(path, {
+  const found = await info(imageNamed(path), {
     format: args.text('f'),
     ...openOptions(args, path),
     signal: stop.signal,

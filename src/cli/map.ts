@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { map } from '../index.ts';
 import { type Flag, parseFlags } from './flags.ts';
 import { mapHelp } from './inspect-help.ts';
-import { openFlags, openOptions, SNAPSHOT_FLAG } from './open-flags.ts';
+import { imageNamed, openFlags, openOptions, SNAPSHOT_FLAG } from './open-flags.ts';
 import { jsonArray, mapTable } from './print-map.ts';
 import type { Stop } from './signals.ts';
 import { choice, operands } from './values.ts';
@@ -26,7 +26,7 @@ export async function runMap(argv: readonly string[], stop: Stop): Promise<void>
   }
   const [path] = operands(args, NAME, ['IMAGE']) as [string];
   const print = choice(args, NAME, 'output', ['human', 'json']) === 'json' ? jsonArray : mapTable;
-  const entries = map(path, {
+  const entries = map(imageNamed(path), {
     format: args.text('f'),
     ...openOptions(args, path),
     signal: stop.signal,

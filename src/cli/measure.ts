@@ -2,7 +2,7 @@
 import { type Measurement, measure, parseSize } from '../index.ts';
 import { type Flag, parseFlags, usageError } from './flags.ts';
 import { measureHelp } from './make-help.ts';
-import { openFlags, openOptions, SNAPSHOT_FLAG } from './open-flags.ts';
+import { imageNamed, openFlags, openOptions, SNAPSHOT_FLAG } from './open-flags.ts';
 import { exactSize, printJson } from './print.ts';
 import type { Stop } from './signals.ts';
 import { TARGET_FLAGS, targetOptions } from './target-flags.ts';
@@ -36,7 +36,7 @@ export async function runMeasure(argv: readonly string[], stop: Stop): Promise<v
   const [source] = operands(args, NAME, size === undefined ? ['IN'] : []);
   const output = choice(args, NAME, 'output', ['human', 'json']);
   const granularity = args.text('S');
-  const measured = await measure(source, {
+  const measured = await measure(source === undefined ? undefined : imageNamed(source), {
     format: args.text('f'),
     ...openOptions(args, source ?? ''),
     ...targetOptions(args, NAME),

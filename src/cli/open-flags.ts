@@ -1,5 +1,5 @@
 /** How images are opened: the flags that every command that reads them has, and what they mean to the library. */
-import { escapeText, formatSize, LIMITS, type OpenOptions, parseSize } from '../index.ts';
+import { escapeText, formatSize, type ImageSource, LIMITS, type OpenOptions, parseSize } from '../index.ts';
 import { type Arguments, type Flag, usageError } from './flags.ts';
 import { allowedDirectories } from './values.ts';
 
@@ -20,6 +20,11 @@ export function openFlags(follows: string): readonly Flag[] {
       help: `take images beyond a limit, or fewer: ${names}`,
     },
     { name: 'force-share', alias: 'U', help: 'read an image even while a virtual machine may be writing to it' },
+    {
+      name: 'spool',
+      value: 'DIR',
+      help: "where temporary files go that a pipe makes necessary; default: the system's place",
+    },
   ];
 }
 
@@ -29,6 +34,10 @@ export const SNAPSHOT_FLAG: Flag = {
   value: 'SNAPSHOT',
   help: 'the disk as an internal snapshot has it: its name or id, or snapshot.id=ID,snapshot.name=NAME',
 };
+/** `-`: standard input. */
+export function imageNamed(name: string): ImageSource {
+  return name === '-' ? { fd: 0 } : name;
+}
 
 /** @param images whose directories `--allow-references` means where it names none. */
 export function openOptions(args: Arguments, ...images: readonly string[]): OpenOptions {
@@ -38,6 +47,7 @@ export function openOptions(args: Arguments, ...images: readonly string[]): Open
     forceShare: args.has('force-share'),
     snapshot: args.text(SNAPSHOT_FLAG.name),
     limits: limits(args),
+    spool: args.text('spool'),
   };
 }
 

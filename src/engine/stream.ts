@@ -6,7 +6,7 @@
 import { VdconvError } from '../base/errors.ts';
 import { divCeil } from '../base/units.ts';
 import type { BlockMap } from '../map/extents.ts';
-import type { Content, Layout, Piece, Writer } from '../map/layout.ts';
+import type { Content, Piece, Writer } from '../map/layout.ts';
 import type { CopyJob, CopyOptions, CopyResult, Engine, Outlet } from './contract.ts';
 
 export interface StreamJob extends Omit<CopyJob, 'sink' | 'map' | 'writer'> {
@@ -19,16 +19,28 @@ export interface StreamJob extends Omit<CopyJob, 'sink' | 'map' | 'writer'> {
   name: string;
 }
 
+type Output = Pick<StreamJob, 'layout' | 'front'>;
+
 /** Whether an output's places follow from more than which blocks are stored: then it cannot be written in order. */
-export function needsSpool({ layout, front }: { layout: Layout; front?: readonly Piece[] }): boolean {
+export function needsSpool({ layout, front }: Output): boolean {
   return front === undefined && (layout.codec !== undefined || layout.explicitZeros === true);
+}
+
+/** Whether one pass over the source is enough. */
+export function readsOnce(output: Output): boolean {
+  return frontOf(output) !== undefined || needsSpool(output);
+}
+
+/** Everything before the data, where it is known before them. */
+function frontOf({ layout, front }: Output): readonly Piece[] | undefined {
+  return front ?? (layout.kind === 'flat' && layout.dataStart === 0 ? [] : undefined);
 }
 
 /** Throws as {@link Engine.copy}, `changed` where the second pass met other data, `unsupported` where sizes decide places. */
 export async function copyToStream(engine: Engine, job: StreamJob): Promise<CopyResult> {
   const { map, writer, to, name, ...common } = job;
-  const { kind, dataStart } = job.layout;
-  const front = job.front ?? (kind === 'flat' && dataStart === 0 ? [] : undefined);
+  const { dataStart } = job.layout;
+  const front = frontOf(job);
   if (front !== undefined) {
     const sink = { kind: 'sequential', to, name, front } as const;
     return engine.copy({ ...common, map: map(), writer: writer(), sink });
@@ -69,7 +81,7 @@ interface Foreseen {
 }
 
 /** What the first pass is for. Where every block is stored and no id follows from the content, all is known without it. */
-async function foresee(engine: Engine, { map, writer, to, name, ...job }: StreamJob): Promise<Foreseen> {
+async function foresee(engine: Engine, { map, writer, to, name, digest, ...job }: StreamJob): Promise<Foreseen> {
   const { layout, virtualSize, options } = job;
   if ((options.zeroGranularity === 0 || layout.storeAll === true) && job.fingerprint !== true) {
     return { stored: allStored(divCeil(virtualSize, layout.blockSize)) };

@@ -33,6 +33,11 @@ export interface Format {
    * `corrupt` and `truncated` are findings for the caller. Bounded in time and memory. Absent: there is nothing to check.
    */
   check?(source: ByteSource, context: CheckContext): Promise<CheckedImage>;
+  /**
+   * Whether an image that begins with these bytes can be read in one forward pass: no table that matters lies behind its
+   * data. Where one turns out to, reading it fails and says so. Absent: never.
+   */
+  readsForward?(head: Uint8Array): boolean;
   /** What `-o` takes when this format is written. Empty for a format that is only read. */
   readonly options: readonly OptionSpec[];
   /** Whether `-c` is possible. */

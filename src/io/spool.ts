@@ -1,6 +1,6 @@
 /** A temporary file without a name: what cannot be written in order is written here first. */
 import { randomBytes } from 'node:crypto';
-import { closeSync, constants, ftruncateSync, openSync, read, unlinkSync } from 'node:fs';
+import { closeSync, constants, ftruncateSync, openSync, read, unlinkSync, write } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -13,12 +13,15 @@ export interface Spool {
   /** The directory, for messages. */
   readonly name: string;
   truncate(size: number): void;
+  /** All of `bytes` at `offset`. */
+  write(offset: number, bytes: Uint8Array): Promise<void>;
   /** Exactly `length` bytes at `offset`. */
   read(offset: number, length: number): Promise<Uint8Array>;
   close(): void;
 }
 
 const readAt = promisify(read);
+const writeAt = promisify(write);
 
 /** Throws `write` where the directory takes no file. @param directory default: the system's for temporary files. */
 export function createSpool(directory: string = tmpdir()): Spool {
@@ -39,6 +42,15 @@ export function createSpool(directory: string = tmpdir()): Spool {
         ftruncateSync(fd, size);
       } catch (cause) {
         throw writeError(directory, `set the length of a temporary file to ${size} bytes`, cause);
+      }
+    },
+    async write(offset, bytes) {
+      for (let done = 0; done < bytes.length; ) {
+        const put = writeAt(fd, bytes, done, bytes.length - done, offset + done);
+        const { bytesWritten } = await put.catch((cause: unknown) => {
+          throw writeError(directory, 'write a temporary file', cause, { offset });
+        });
+        done += bytesWritten;
       }
     },
     async read(offset, length) {

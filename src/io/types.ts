@@ -18,6 +18,12 @@ export interface ByteSource {
    * where the source cannot tell (then all of it is data).
    */
   dataRuns?(start: number, end: number, max: number): Float64Array;
+  /** Reads go forward, roughly: what lies far behind the last one is gone. Then `size` may be a bound. */
+  readonly forwardOnly?: boolean;
+  /** Like {@link read}, but fewer bytes where the source ends before: sources whose `size` is a bound. */
+  readUpTo?(offset: number, length: number, what: string): Promise<Uint8Array>;
+  /** After the last read: throws where the source turned out not to be what it was, or to be more than was said. */
+  finish?(): Promise<void>;
   close(): Promise<void>;
 }
 

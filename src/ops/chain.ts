@@ -5,7 +5,7 @@ import type { Engine } from '../engine/contract.ts';
 import type { Format, Image, OpenContext } from '../formats/format.ts';
 import { FORMATS, formatNamed, probeFormat } from '../formats/registry.ts';
 import { sameFile } from '../io/file-identity.ts';
-import { assertUnchanged, identityOf, openFileSource } from '../io/file-source.ts';
+import { assertUnchanged, identityOf } from '../io/file-source.ts';
 import { directoryGate, type FileOptions as GateOptions, refusingGate } from '../io/gate.ts';
 import type { SystemCalls } from '../io/system.ts';
 import type { ByteSource, Reference, ReferenceGate } from '../io/types.ts';
@@ -13,6 +13,8 @@ import { checked } from '../map/checked.ts';
 import type { DataFile } from '../map/data-file.ts';
 import { DataLimit } from '../map/data-limit.ts';
 import { type BlockMap, Kind } from '../map/extents.ts';
+import { forwardMap } from '../map/forward.ts';
+
 import { overlay } from '../map/overlay.ts';
 import { uniform } from '../map/uniform.ts';
 import { throwIfAborted } from './abort.ts';
@@ -21,7 +23,8 @@ import { checkParent } from './parent.ts';
 import { Salvage } from './salvage.ts';
 import { type Reasons, salvagedLayer } from './salvage-layer.ts';
 import { readSample } from './sample.ts';
-import type { OpenOptions, SalvagedRange } from './types.ts';
+import { nameOf, openSource } from './source.ts';
+import type { ImageSource, OpenOptions, SalvagedRange } from './types.ts';
 import { Uses } from './uses.ts';
 
 export interface Layer {
@@ -40,15 +43,23 @@ export class Chain {
   readonly uses: Uses;
   #limit: DataLimit | undefined;
   #salvage: Salvage | undefined;
+  /** What the user should know of how the top is read. */
+  readonly notes: readonly string[];
 
-  constructor(layers: readonly Layer[]) {
+  constructor(layers: readonly Layer[], notes: readonly string[] = []) {
     this.layers = layers;
     this.dataFiles = layers.flatMap(({ image }) => image.dataFiles);
     this.uses = new Uses(layers[0]?.source.name ?? '');
+    this.notes = notes;
   }
 
   get top(): Layer {
     return this.layers[0] as Layer;
+  }
+
+  /** Whether it is read in one forward pass. */
+  get readsForward(): boolean {
+    return this.dataFiles.some(({ source }) => source.forwardOnly === true);
   }
 
   get virtualSize(): number {
@@ -57,7 +68,8 @@ export class Chain {
 
   /** What the guest sees in [start, end). */
   extents(start: number, end: number): BlockMap {
-    const map = mapFrom(this.layers, 0, start, end);
+    const part = (from: number, to: number) => mapFrom(this.layers, 0, from, to);
+    const map = this.readsForward ? forwardMap(part, start, end) : part(start, end);
     const readable = this.#salvage?.map(map) ?? map;
     return this.#limit?.map(readable) ?? readable;
   }
@@ -108,7 +120,7 @@ export class Chain {
     if (!(error instanceof VdconvError && ['truncated', 'corrupt', 'read'].includes(error.code))) {
       return error;
     }
-    return this.assertUnchanged().then(
+    return this.#filesUnchanged().then(
       () => error,
       (changed: unknown) => changed,
     );
@@ -116,8 +128,9 @@ export class Chain {
 
   /** Throws `changed` where a file is no longer what it was when it was opened, and where all of the disk is lost. */
   async assertUnchanged(): Promise<void> {
+    await this.#filesUnchanged();
     for (const source of this.#sources()) {
-      await assertUnchanged(source);
+      await source.finish?.();
     }
     const [first] = this.lost;
     if (first !== undefined && this.#salvage?.lost.bytes === this.virtualSize) {
@@ -129,6 +142,12 @@ export class Chain {
   async close(): Promise<void> {
     await this.uses.close();
     await Promise.all([...this.#sources()].map((source) => source.close()));
+  }
+
+  async #filesUnchanged(): Promise<void> {
+    for (const source of this.#sources()) {
+      await assertUnchanged(source);
+    }
   }
 
   #sources(): Set<ByteSource> {
@@ -146,26 +165,38 @@ function mapFrom(layers: readonly Layer[], index: number, start: number, end: nu
 }
 
 /** Opens an image and, as far as `options` allow, the layers below it. */
-export async function openChain(path: string, options: ChainOptions, system: SystemCalls): Promise<Chain> {
-  return openLayers(path, options, system, true);
+export async function openChain(
+  from: ImageSource,
+  options: ChainOptions,
+  system: SystemCalls,
+  once = false,
+): Promise<Chain> {
+  return openLayers(from, options, system, { follow: true, once: once && options.salvage !== true });
 }
 
 /** Opens the image alone: what `info` shows needs no other file. */
-export async function openTop(path: string, options: OpenOptions, system: SystemCalls): Promise<Chain> {
-  return openLayers(path, options, system, false);
+export async function openTop(from: ImageSource, options: OpenOptions, system: SystemCalls): Promise<Chain> {
+  return openLayers(from, options, system, { follow: false, once: false });
 }
 
 interface ChainOptions extends OpenOptions {
   salvage?: boolean | undefined;
 }
 
-async function openLayers(path: string, options: ChainOptions, system: SystemCalls, follow: boolean): Promise<Chain> {
+async function openLayers(
+  from: ImageSource,
+  options: ChainOptions,
+  system: SystemCalls,
+  { follow, once }: { follow: boolean; once: boolean },
+): Promise<Chain> {
+  const path = nameOf(from);
   const { allowDevice, forceShare, salvage } = options;
   const limits = limitsOf(options);
   const files = { system, forceShare };
   const gate = gateFor(path, options, files);
   const layers: Layer[] = [];
-  let opened: ByteSource | undefined = await openFileSource(path, { ...files, allowDevice });
+  const { source, notes } = await openSource(from, options, { ...files, allowDevice }, once);
+  let opened: ByteSource | undefined = source;
   try {
     let { format, snapshot } = options;
     for (;;) {
@@ -183,7 +214,7 @@ async function openLayers(path: string, options: ChainOptions, system: SystemCal
       }
       const parent: Reference | undefined = layer.image.parent;
       if (!follow || parent === undefined) {
-        return new Chain(layers);
+        return new Chain(layers, notes);
       }
       if (layers.length >= limits.layers) {
         throw overLimit('layers', `has more than ${limits.layers} layers`, { file: path, field: parent.kind });

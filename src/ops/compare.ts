@@ -4,18 +4,19 @@ import type { Engine } from '../engine/contract.ts';
 import { loadEngine } from '../engine/engine.ts';
 import { cancelled, throwIfAborted } from './abort.ts';
 import { type Chain, openChain } from './chain.ts';
-import type { ComparedImage, CompareOptions, CompareResult } from './types.ts';
+import { nameOf } from './source.ts';
+import type { ComparedImage, CompareOptions, CompareResult, ImageSource } from './types.ts';
 
 /**
  * Compares what the guests of two images see. Ranges that both maps call zero are not read. Where one disk is longer, its
  * rest must be zeros; with `strict`, sizes that differ are a difference by themselves. Throws VdconvError as `open` does,
  * `changed` where an image changed meanwhile, `aborted`.
  */
-export async function compare(a: string, b: string, options: CompareOptions = {}): Promise<CompareResult> {
+export async function compare(a: ImageSource, b: ImageSource, options: CompareOptions = {}): Promise<CompareResult> {
   const begun = performance.now();
   const { engine } = loadEngine();
-  const { allowReferences, allowDevice, forceShare, signal } = options;
-  const common = { allowReferences, allowDevice, forceShare, signal };
+  const { allowReferences, allowDevice, forceShare, spool, signal } = options;
+  const common = { allowReferences, allowDevice, forceShare, spool, signal };
   try {
     const chainA = await openChain(a, { ...common, format: options.formatA }, engine);
     try {
@@ -26,8 +27,8 @@ export async function compare(a: string, b: string, options: CompareOptions = {}
         const found = await compareChains(engine, chainA, chainB, options);
         return {
           ...found,
-          a: comparedImage(a, chainA),
-          b: comparedImage(b, chainB),
+          a: comparedImage(nameOf(a), chainA),
+          b: comparedImage(nameOf(b), chainB),
           seconds: (performance.now() - begun) / 1000,
         };
       } finally {

@@ -11,9 +11,10 @@ import { checkOptions, type Work, type Written } from './copy-job.ts';
 import { hex } from './digest-method.ts';
 import { droppedFrom, notesOf } from './left-behind.ts';
 import { openOutlet, type StreamTarget } from './outlet.ts';
+import { nameOf } from './source.ts';
 import { STREAM } from './stream-name.ts';
-import { planTarget, targetFormat } from './target.ts';
-import type { ConvertOptions, ConvertResult } from './types.ts';
+import { planTarget, takesOnePass, targetFormat } from './target.ts';
+import type { ConvertOptions, ConvertResult, ImageSource } from './types.ts';
 import { writeFiles } from './write-files.ts';
 
 /**
@@ -28,7 +29,7 @@ import { writeFiles } from './write-files.ts';
  * source changed meanwhile, `limit`, `aborted`.
  */
 export async function convert(
-  source: string,
+  source: ImageSource,
   target: string | StreamTarget,
   options: ConvertOptions = {},
 ): Promise<ConvertResult> {
@@ -49,7 +50,7 @@ export async function convert(
 }
 
 async function run(
-  source: string,
+  source: ImageSource,
   target: string,
   options: ConvertOptions,
   write: Production['write'],
@@ -58,14 +59,24 @@ async function run(
   targetFormat(target, options);
   const { engine } = loadEngine();
   return withBase(target, options, engine, async (base) => {
-    const chain = await openChain(source, options, engine);
+    const once = base === undefined && takesOnePass(target, options);
+    const chain = await openChain(source, options, engine, once);
     try {
       chain.limitData(options.maxOutput);
       if (options.salvage === true) {
         chain.salvage(engine, options.signal);
       }
       const differs = base && ((plan: WritePlan) => blocksThatDiffer(engine, chain, base.chain, plan, options));
-      return await produce({ engine, chain, source, target, options, base: base?.image, differs, write });
+      return await produce({
+        engine,
+        chain,
+        source: nameOf(source),
+        target,
+        options,
+        base: base?.image,
+        differs,
+        write,
+      });
     } finally {
       await chain.close();
     }

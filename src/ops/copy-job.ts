@@ -55,8 +55,13 @@ export function copyJob(
     storedBefore: before?.stored,
     keepStored: file.keepStored,
     digest: options.digest === undefined ? undefined : methodFor(options.digest, plan, differs !== undefined),
-    options: copyOptions(plan, options, start, end),
+    options: copyOptions(plan, chain.readsForward ? fewThreads(options) : options, start, end),
   };
+}
+
+/** Each has a unit of work under way, and what is under way must be near together in a stream. */
+function fewThreads(options: ConvertOptions): ConvertOptions {
+  return { ...options, threads: Math.min(options.threads ?? 4, 4) };
 }
 
 /** One job must see the whole disk. */

@@ -3,14 +3,14 @@ import { loadEngine } from '../engine/engine.ts';
 import type { FileSource } from '../io/file-source.ts';
 import { resolveReference } from '../io/gate-policy.ts';
 import { type Chain, openTop } from './chain.ts';
-import type { ImageInfo, OpenOptions } from './types.ts';
+import type { ImageInfo, ImageSource, OpenOptions } from './types.ts';
 
 /**
  * Describes an image from its own file alone: what it refers to is listed, never opened, so this needs no permission.
  * Throws as `open` does, but for `refused`.
  */
-export async function info(path: string, options: OpenOptions = {}): Promise<ImageInfo> {
-  const chain = await openTop(path, options, loadEngine().engine);
+export async function info(source: ImageSource, options: OpenOptions = {}): Promise<ImageInfo> {
+  const chain = await openTop(source, options, loadEngine().engine);
   try {
     return describe(chain);
   } finally {

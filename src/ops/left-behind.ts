@@ -25,5 +25,5 @@ export function notesOf(chain: Chain, plan: WritePlan, snapshot: string | undefi
       `${bitmaps.length === 1 ? '1 dirty bitmap is' : `${bitmaps.length} dirty bitmaps are`} not carried over`,
     );
   }
-  return [...notes, ...plan.notes];
+  return [...chain.notes, ...notes, ...plan.notes];
 }

@@ -5,7 +5,7 @@ import { type Extent, extentAt, Kind } from '../map/extents.ts';
 import { throwIfAborted } from './abort.ts';
 import { type Chain, openChain } from './chain.ts';
 import { DepthCursor } from './depth.ts';
-import type { MapEntry, OpenOptions } from './types.ts';
+import type { ImageSource, MapEntry, OpenOptions } from './types.ts';
 
 /**
  * The extents of an image's virtual disk, its layers merged: in order, without gaps, neighbours that say the same thing
@@ -13,8 +13,8 @@ import type { MapEntry, OpenOptions } from './types.ts';
  * more than a few thousand extents are in memory. Throws VdconvError as `open` does, `changed` at the end where the
  * image changed meanwhile, `aborted`.
  */
-export async function* map(path: string, options: OpenOptions = {}): AsyncGenerator<MapEntry, void, undefined> {
-  const chain = await openChain(path, options, loadEngine().engine);
+export async function* map(source: ImageSource, options: OpenOptions = {}): AsyncGenerator<MapEntry, void, undefined> {
+  const chain = await openChain(source, options, loadEngine().engine);
   try {
     yield* entriesOf(chain, 0, chain.virtualSize, options.signal);
     await chain.assertUnchanged();

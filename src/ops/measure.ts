@@ -11,7 +11,7 @@ import { withBase } from './convert.ts';
 import { checkOptions, copyJob, type Work } from './copy-job.ts';
 import { emptyDisk } from './empty-disk.ts';
 import { planTarget, targetFormat } from './target.ts';
-import type { Measurement, MeasureOptions } from './types.ts';
+import type { ImageSource, Measurement, MeasureOptions } from './types.ts';
 
 /** Stands for the target: only the length of its name may matter to a format. */
 const TARGET = 'image';
@@ -22,7 +22,7 @@ const TARGET = 'image';
  * counts as data, and a compressed output as a plain one. Without a source: for an empty disk of `options.size` bytes.
  * Throws VdconvError as `convert` does, but for the target.
  */
-export async function measure(source: string | undefined, options: MeasureOptions = {}): Promise<Measurement> {
+export async function measure(source: ImageSource | undefined, options: MeasureOptions = {}): Promise<Measurement> {
   checkOptions(options);
   targetFormat(TARGET, options);
   const { engine } = loadEngine();

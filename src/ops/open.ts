@@ -6,15 +6,17 @@ import { openChain } from './chain.ts';
 import { describe } from './info.ts';
 import { entriesOf } from './map.ts';
 import { pieceStream } from './pieces.ts';
-import type { DiskImage, OpenOptions, RangeOptions } from './types.ts';
+import { nameOf } from './source.ts';
+import type { DiskImage, ImageSource, OpenOptions, RangeOptions } from './types.ts';
 
 /**
  * Opens an image with its layers. Throws VdconvError: `read` (no such file), `wrong-format`, `corrupt`, `truncated`,
  * `unsupported`, `refused` (it refers to another file and `allowReferences` does not allow it), `limit`, `aborted`.
  */
-export async function open(path: string, options: OpenOptions = {}): Promise<DiskImage> {
+export async function open(source: ImageSource, options: OpenOptions = {}): Promise<DiskImage> {
+  const path = nameOf(source);
   const { engine } = loadEngine();
-  const chain = await openChain(path, options, engine);
+  const chain = await openChain(source, options, engine);
   const info = describe(chain);
   const { virtualSize } = chain;
 

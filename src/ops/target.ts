@@ -2,8 +2,12 @@
 import { randomBytes } from 'node:crypto';
 import { basename } from 'node:path';
 import { escapeText, VdconvError } from '../base/errors.ts';
-import { parseSize } from '../base/units.ts';
+
+import { MiB, parseSize } from '../base/units.ts';
+import { readsOnce } from '../engine/stream.ts';
 import type { BaseImage, Format, OptionSpec, OptionValue, WritePlan } from '../formats/format.ts';
+import type { DiskMetadata } from '../formats/metadata.ts';
+
 import { FORMATS, formatByEnding, formatNamed } from '../formats/registry.ts';
 import type { Chain } from './chain.ts';
 import { STREAM } from './stream-name.ts';
@@ -28,6 +32,22 @@ export function targetFormat(target: string, options: TargetOptions): Format & R
 
 /** What is converted: the disk's size, and what its image says of it. */
 export function planTarget(target: string, source: Chain, options: TargetOptions, base?: BaseImage): WritePlan {
+  return plan(target, source.virtualSize, source.top.image.metadata, options, base);
+}
+
+/** Whether the target is made in one pass over the source, as files are: some streams take two. */
+export function takesOnePass(target: string, options: TargetOptions): boolean {
+  // Sizes do not decide it.
+  return target !== STREAM || readsOnce(plan(target, MiB, undefined, options));
+}
+
+function plan(
+  target: string,
+  virtualSize: number,
+  metadata: DiskMetadata | undefined,
+  options: TargetOptions,
+  base?: BaseImage,
+): WritePlan {
   const format = targetFormat(target, options);
   const compress = options.compress === true || options.compressLevel !== undefined;
   if (compress && !format.compresses) {
@@ -46,13 +66,13 @@ export function planTarget(target: string, source: Chain, options: TargetOptions
   const said = options.targetOptions ?? {};
   const given = new Set(Object.keys(said).filter((key) => said[key] !== undefined));
   return format.plan({
-    virtualSize: source.virtualSize,
+    virtualSize,
     options: optionValues(format, said),
     given,
     compress,
     level,
     ...(target === STREAM ? {} : { name: basename(target) }),
-    metadata: source.top.image.metadata,
+    metadata,
     base,
     ...(options.randomIds === true ? { randomId: Uint8Array.from(randomBytes(16)) } : {}),
     time: sourceDate(process.env.SOURCE_DATE_EPOCH),

@@ -10,6 +10,9 @@ export interface Descriptor {
   fd: number;
 }
 
+/** An image: a path, or bytes that come once and in order, which are read to the end and closed. */
+export type ImageSource = string | Descriptor | ReadableStream<Uint8Array>;
+
 /** How an image is to be opened. */
 export interface OpenOptions {
   /** Source format; default: by content. `raw` is never probed further when it is said here. */
@@ -29,6 +32,13 @@ export interface OpenOptions {
   snapshot?: string | undefined;
   /** What the image may be at most, where it is not to be {@link Limits}' default; beyond it: `limit`. */
   limits?: Partial<Limits> | undefined;
+  /** Bytes of a raw disk that comes as a stream: then it needs no temporary file. */
+  size?: number | undefined;
+  /**
+   * Directory for temporary files that streams make necessary; default: the system's. Where it is said, a source that is
+   * a stream is always kept in one.
+   */
+  spool?: string | undefined;
   /** Ends the operation with VdconvError `aborted`. */
   signal?: AbortSignal | undefined;
 }
@@ -110,6 +120,7 @@ export interface CompareOptions {
   limits?: Partial<Limits> | undefined;
   /** As in {@link ConvertOptions}, for either image. */
   maxOutput?: number | undefined;
+  spool?: string | undefined;
   signal?: AbortSignal | undefined;
   onProgress?: ((progress: Progress) => void) | undefined;
 }
@@ -226,8 +237,6 @@ export interface ConvertOptions extends OpenOptions, TargetOptions {
   maxOutput?: number | undefined;
   /** The new image's disk is hashed while it is written: an algorithm of {@link DigestOptions}. */
   digest?: string | undefined;
-  /** Directory for the temporary file that a stream of compressed qcow2 needs; default: the system's. */
-  spool?: string | undefined;
   onProgress?: ((progress: Progress) => void) | undefined;
 }
 

@@ -16,10 +16,16 @@ export const qcow2: Format = {
   open: openQcow2,
   check: checkQcow2,
   hasSnapshots: true,
+  readsForward,
   options,
   compresses: true,
   plan: planQcow2,
 };
+
+/** Tables come before what they map, as every known writer places them; the table of snapshots lies behind the data. */
+function readsForward(head: Uint8Array): boolean {
+  return head.length >= headerV2.size && headerV2.peek(head).nbSnapshots === 0;
+}
 
 /** Version 1 has the same magic number and nothing else in common: another format. */
 function probe({ head }: Sample): boolean {

@@ -14,6 +14,8 @@ export const vdi: Format = {
   probe,
   open: openVdi,
   check: checkVdi,
+  // Header and block map are in front.
+  readsForward: () => true,
   options,
   compresses: false,
   plan: planVdi,

@@ -16,6 +16,8 @@ export const vhdx: Format = {
   open: openVhdx,
   check: checkVhdx,
   layers: true,
+  // Regions and log are in front, as every known writer places them.
+  readsForward: () => true,
   options,
   compresses: false,
   plan: planVhdx,

@@ -1,6 +1,7 @@
 /** VMDK, the disk format of VMware products, VirtualBox and OVA packages. */
 import type { Format } from '../format.ts';
 import { checkVmdk } from './check/check.ts';
+import { readsForward } from './hosted/open.ts';
 import { fileKind } from './kind.ts';
 import { openVmdk } from './reader.ts';
 import { options } from './write/options.ts';
@@ -14,6 +15,7 @@ export const vmdk: Format = {
   probe: ({ head }) => fileKind(head) !== undefined,
   open: openVmdk,
   check: checkVmdk,
+  readsForward: (head) => fileKind(head) === 'hosted' && readsForward(head),
   options,
   compresses: true,
   layers: true,

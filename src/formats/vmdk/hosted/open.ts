@@ -7,6 +7,7 @@ import { type GrainTables, grainExtents } from '../grain-tables.ts';
 import type { SparseExtent } from '../sparse-extent.ts';
 import { chooseDirectory } from './directory.ts';
 import { readFooter } from './footer.ts';
+import { GrainStream } from './grain-stream.ts';
 import { Flag, GD_AT_END, MAX_COMPRESSED_GRAIN, NEWLINE_TEST, SparseExtentHeader } from './layout.ts';
 
 export interface HostedExtent extends SparseExtent {
@@ -29,7 +30,8 @@ export async function readHostedHeader(source: ByteSource, warnings: string[]): 
   if (header.uncleanShutdown !== 0) {
     warnings.push('the image was not closed properly (uncleanShutdown is set): its last writes may be missing');
   }
-  if (header.gdOffset !== GD_AT_END) {
+  // What is read forward gets to its footer last.
+  if (header.gdOffset !== GD_AT_END || source.forwardOnly === true) {
     return { header, front: header };
   }
   const { footer, at } = await readFooter(source, header, warnings);
@@ -40,10 +42,7 @@ export async function openHosted(source: ByteSource): Promise<HostedExtent> {
   const warnings: string[] = [];
   const { header, front } = await readHostedHeader(source, warnings);
   const { version, flags, capacity, grainSize, numGTEsPerGT, compressAlgorithm } = header;
-  const numGTs = divCeil(capacity, grainSize * numGTEsPerGT);
   const compressed = (flags & Flag.compressed) !== 0;
-  const gdAt = await chooseDirectory(source, front, numGTs, warnings);
-  const tables: GrainTables = { source, gdAt, numGTEsPerGT, grainSize, compressed, firstGrain: header.overHead };
   return {
     source,
     header,
@@ -54,8 +53,37 @@ export async function openHosted(source: ByteSource): Promise<HostedExtent> {
     dirty: header.uncleanShutdown !== 0,
     warnings,
     details: { version, flags, grainSize, numGTEsPerGT, compressAlgorithm },
-    extents: (window, out) => grainExtents(tables, window, out),
+    extents: await grainsOf(source, header, front, warnings),
   };
+}
+
+async function grainsOf(
+  source: ByteSource,
+  header: SparseExtentHeader,
+  front: SparseExtentHeader,
+  warnings: string[],
+): Promise<SparseExtent['extents']> {
+  if (front.gdOffset === GD_AT_END) {
+    const grains = new GrainStream(source, header);
+    return (window, out) => grains.extents(window, out);
+  }
+  const { flags, capacity, grainSize, numGTEsPerGT, overHead: firstGrain } = header;
+  const numGTs = divCeil(capacity, grainSize * numGTEsPerGT);
+  const gdAt = await chooseDirectory(source, front, numGTs, warnings);
+  const compressed = (flags & Flag.compressed) !== 0;
+  const tables: GrainTables = { source, gdAt, numGTEsPerGT, grainSize, compressed, firstGrain };
+  return (window, out) => grainExtents(tables, window, out);
+}
+
+/** Whether a file that begins so says first all that it says of its grains, or says it grain by grain. */
+export function readsForward(head: Uint8Array): boolean {
+  if (head.length < SECTOR) {
+    return false;
+  }
+  const { flags, gdOffset, capacity } = SparseExtentHeader.peek(head);
+  const compressed = (flags & Flag.compressed) !== 0;
+  // Compressed grains behind tables in front (qemu's): how long the last one is, only the end of the file tells.
+  return capacity > 0 && compressed === (gdOffset === GD_AT_END);
 }
 
 /** The rules between fields. */
