@@ -4,11 +4,14 @@
  * virtual size, SHA-256 of the guest's bytes, tools that agreed, what to expect, notes).
  */
 import { existsSync, readFileSync, statSync } from 'node:fs';
+import { copyFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { SECTOR } from './base/units.ts';
 import { open, VdconvError } from './index.ts';
 import { digestOf } from './testing/digest.ts';
+import { esxDescriptor } from './testing/esx-extents.ts';
+import { tempDir } from './testing/tmp.ts';
 
 /** Formats whose rows are held to; rows of others wait for their format. */
 const COVERED = ['raw', 'qcow2', 'vmdk', 'vhd', 'vhdx'];
@@ -59,6 +62,9 @@ describe.each(rows)('$path', (row) => {
 
   if (row.expected.startsWith('refuse')) {
     test(`is refused (${row.notes})`, (ctx) => refused(ctx, file, {}));
+    if (row.expected === 'refuse alone' && row.sha256 !== '') {
+      test('has the content of the manifest below a descriptor', (ctx) => underDescriptor(ctx, file, row));
+    }
     return;
   }
   if (later !== undefined) {
@@ -111,4 +117,19 @@ async function refused(
     return error as VdconvError;
   }
   throw new Error(`${file} was read, and should have been refused`);
+}
+
+/** An ESXi extent, named by a descriptor as ESXi's would. */
+async function underDescriptor(
+  ctx: { skip(condition: boolean, note?: string): void },
+  file: string,
+  { sha256, size }: Row,
+): Promise<void> {
+  ctx.skip(!existsSync(file), 'it could not be fetched');
+  const folder = await tempDir();
+  await copyFile(file, join(folder, 'disk-sesparse.vmdk'));
+  const line = { sectors: size / SECTOR, name: 'disk-sesparse.vmdk', cid: '00000001' };
+  await writeFile(join(folder, 'disk.vmdk'), esxDescriptor('seSparse', line));
+  const image = await open(join(folder, 'disk.vmdk'));
+  expect(await digestOf(image).finally(() => image.close())).toBe(sha256);
 }
