@@ -3,12 +3,12 @@ import { compare } from '../index.ts';
 import { DIFFERENT_STATUS } from './exit.ts';
 import { type Flag, parseFlags } from './flags.ts';
 import { compareHelp } from './inspect-help.ts';
-import { imageNamed, openFlags, openOptions } from './open-flags.ts';
+import { imageNamed, MAX_OUTPUT_FLAG, openFlags, openOptions } from './open-flags.ts';
 import { printJson } from './print.ts';
 import { printComparison } from './print-compare.ts';
 import { openProgress, PROGRESS_FLAGS } from './progress-flags.ts';
 import type { Stop } from './signals.ts';
-import { choice, operands } from './values.ts';
+import { choice, operands, size } from './values.ts';
 
 const NAME = 'compare';
 
@@ -20,6 +20,7 @@ const FLAGS: readonly Flag[] = [
   ...openFlags(
     "follow backing files, parents and extents to files beneath DIR; default DIR: each image's own directory",
   ),
+  MAX_OUTPUT_FLAG,
   ...PROGRESS_FLAGS,
   { name: 'q', help: 'print nothing but errors; the exit status tells' },
   { name: 'help', alias: 'h', help: 'this text' },
@@ -41,6 +42,7 @@ export async function runCompare(argv: readonly string[], stop: Stop): Promise<v
     formatB: args.text('F'),
     strict: args.has('s'),
     ...openOptions(args, a, b),
+    maxOutput: size(args, MAX_OUTPUT_FLAG.name),
     signal: stop.signal,
     onProgress: view.update,
   });

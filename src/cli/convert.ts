@@ -3,7 +3,7 @@ import { type ConvertOptions, convert } from '../index.ts';
 import { DAMAGED_STATUS } from './exit.ts';
 import { type Arguments, type Flag, parseFlags } from './flags.ts';
 import { convertHelp, targetOptionHelp } from './help.ts';
-import { imageNamed, openFlags, openOptions, SNAPSHOT_FLAG } from './open-flags.ts';
+import { imageNamed, MAX_OUTPUT_FLAG, openFlags, openOptions, SNAPSHOT_FLAG } from './open-flags.ts';
 import { printDropped, printLost, printNotes, printResult } from './print.ts';
 import { openProgress, PROGRESS_FLAGS } from './progress-flags.ts';
 import type { Stop } from './signals.ts';
@@ -24,11 +24,7 @@ export const FLAGS: readonly Flag[] = [
   ...OUTPUT_FLAGS,
   { name: 'size', value: 'SIZE', help: 'bytes of the raw disk that comes through standard input' },
   { name: 'salvage', help: 'convert what can be read, zeros for the rest, list what is lost; exit status 3' },
-  {
-    name: 'max-output',
-    value: 'SIZE',
-    help: 'read no more than SIZE of data; default: 1000 times the size of IN, and 1 GiB; 0: any amount',
-  },
+  MAX_OUTPUT_FLAG,
   { name: 'digest', value: 'ALG', help: 'hash the new disk while it is written: see vdconv digest --help' },
   ...PROGRESS_FLAGS,
   { name: 'q', help: 'print nothing but errors' },
@@ -83,7 +79,7 @@ export function convertOptions(args: Arguments, source: string): ConvertOptions 
     threads: wholeNumber(args, NAME, 'm'),
     rate: size(args, 'r'),
     salvage: args.has('salvage'),
-    maxOutput: size(args, 'max-output'),
+    maxOutput: size(args, MAX_OUTPUT_FLAG.name),
     digest: args.text('digest'),
     size: size(args, 'size'),
   };

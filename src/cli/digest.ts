@@ -2,11 +2,11 @@
 import { digest, escapeText } from '../index.ts';
 import { type Flag, parseFlags } from './flags.ts';
 import { digestHelp } from './inspect-help.ts';
-import { openFlags, openOptions, SNAPSHOT_FLAG } from './open-flags.ts';
+import { MAX_OUTPUT_FLAG, openFlags, openOptions, SNAPSHOT_FLAG } from './open-flags.ts';
 import { printJson } from './print.ts';
 import { openProgress, PROGRESS_FLAGS } from './progress-flags.ts';
 import type { Stop } from './signals.ts';
-import { choice, operands, wholeNumber } from './values.ts';
+import { choice, operands, size, wholeNumber } from './values.ts';
 
 const NAME = 'digest';
 
@@ -16,6 +16,7 @@ const FLAGS: readonly Flag[] = [
   { name: 'algorithm', value: 'ALG', help: 'blkhash-sha256/64k (default), with any other size of block, or sha256' },
   { name: 'output', value: 'human|json', help: 'as sha256sum prints it (default), or JSON for programs' },
   ...openFlags("follow backing files, parents and extents to files beneath DIR; default DIR: IMAGE's own directory"),
+  MAX_OUTPUT_FLAG,
   { name: 'm', value: 'N', help: 'worker threads; default: one per CPU' },
   ...PROGRESS_FLAGS,
   { name: 'help', alias: 'h', help: 'this text' },
@@ -33,6 +34,7 @@ export async function runDigest(argv: readonly string[], stop: Stop): Promise<vo
   const work = digest(image, {
     format: args.text('f'),
     ...openOptions(args, image),
+    maxOutput: size(args, MAX_OUTPUT_FLAG.name),
     algorithm: args.text('algorithm'),
     threads: wholeNumber(args, NAME, 'm'),
     signal: stop.signal,

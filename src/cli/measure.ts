@@ -1,12 +1,12 @@
 /** `vdconv measure`. */
-import { type Measurement, measure, parseSize } from '../index.ts';
+import { type Measurement, measure } from '../index.ts';
 import { type Flag, parseFlags, usageError } from './flags.ts';
 import { measureHelp } from './make-help.ts';
-import { imageNamed, openFlags, openOptions, SNAPSHOT_FLAG } from './open-flags.ts';
+import { imageNamed, MAX_OUTPUT_FLAG, openFlags, openOptions, SNAPSHOT_FLAG } from './open-flags.ts';
 import { exactSize, printJson } from './print.ts';
 import type { Stop } from './signals.ts';
 import { TARGET_FLAGS, targetOptions } from './target-flags.ts';
-import { choice, operands, wholeNumber } from './values.ts';
+import { choice, operands, size, wholeNumber } from './values.ts';
 
 const NAME = 'measure';
 
@@ -14,6 +14,7 @@ const FLAGS: readonly Flag[] = [
   { name: 'f', value: 'FMT', help: "IN's format; default: found by its content" },
   SNAPSHOT_FLAG,
   ...openFlags("follow backing files, parents and extents to files beneath DIR; default DIR: IN's own directory"),
+  MAX_OUTPUT_FLAG,
   ...TARGET_FLAGS,
   { name: 'S', value: 'SIZE', help: 'as in convert: runs of zeros of this size are left out; default 4k' },
   { name: 'size', value: 'SIZE', help: 'measure for an empty disk of SIZE bytes in place of IN' },
@@ -29,19 +30,19 @@ export async function runMeasure(argv: readonly string[], stop: Stop): Promise<v
     process.stdout.write(measureHelp(FLAGS));
     return;
   }
-  const size = args.text('size');
+  const empty = size(args, 'size');
   if (args.text('O') === undefined) {
     throw usageError(NAME, 'say with -O for which format');
   }
-  const [source] = operands(args, NAME, size === undefined ? ['IN'] : []);
+  const [source] = operands(args, NAME, empty === undefined ? ['IN'] : []);
   const output = choice(args, NAME, 'output', ['human', 'json']);
-  const granularity = args.text('S');
   const measured = await measure(source === undefined ? undefined : imageNamed(source), {
     format: args.text('f'),
     ...openOptions(args, source ?? ''),
+    maxOutput: size(args, MAX_OUTPUT_FLAG.name),
     ...targetOptions(args, NAME),
-    zeroGranularity: granularity === undefined ? undefined : parseSize(granularity, '-S'),
-    size: size === undefined ? undefined : parseSize(size, '--size'),
+    zeroGranularity: size(args, 'S'),
+    size: empty,
     threads: wholeNumber(args, NAME, 'm'),
     fast: args.has('fast'),
     signal: stop.signal,

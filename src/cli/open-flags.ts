@@ -28,6 +28,13 @@ export function openFlags(follows: string): readonly Flag[] {
   ];
 }
 
+/** Of commands that read all of a disk. */
+export const MAX_OUTPUT_FLAG: Flag = {
+  name: 'max-output',
+  value: 'SIZE',
+  help: 'read no more than SIZE of data; default: 1000 times the size of the image, and 1 GiB; 0: any amount',
+};
+
 /** qemu-img's `-l`, for every command that reads one image. */
 export const SNAPSHOT_FLAG: Flag = {
   name: 'l',

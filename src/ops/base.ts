@@ -20,9 +20,9 @@ export async function openBase(
   options: Pick<TargetOptions, 'baseFormat'> & Omit<OpenOptions, 'format' | 'snapshot'>,
   engine: Engine,
 ): Promise<Base> {
-  const { baseFormat, allowReferences, allowDevice, forceShare, signal } = options;
+  const { baseFormat, allowReferences, allowDevice, forceShare, limits, signal } = options;
   const format = baseFormat === undefined ? undefined : formatNamed(baseFormat, 'base format').name;
-  const chain = await openChain(path, { format, allowReferences, allowDevice, forceShare, signal }, engine);
+  const chain = await openChain(path, { format, allowReferences, allowDevice, forceShare, limits, signal }, engine);
   const { source, image } = chain.top;
   return {
     chain,

@@ -168,10 +168,14 @@ function mapFrom(layers: readonly Layer[], index: number, start: number, end: nu
 export async function openChain(
   from: ImageSource,
   options: ChainOptions,
-  system: SystemCalls,
+  engine: Engine,
   once = false,
 ): Promise<Chain> {
-  return openLayers(from, options, system, { follow: true, once: once && options.salvage !== true });
+  const chain = await openLayers(from, options, engine, { follow: true, once: once && options.salvage !== true });
+  if (options.salvage === true) {
+    chain.salvage(engine, options.signal);
+  }
+  return chain;
 }
 
 /** Opens the image alone: what `info` shows needs no other file. */

@@ -63,9 +63,6 @@ async function run(
     const chain = await openChain(source, options, engine, once);
     try {
       chain.limitData(options.maxOutput);
-      if (options.salvage === true) {
-        chain.salvage(engine, options.signal);
-      }
       const differs = base && ((plan: WritePlan) => blocksThatDiffer(engine, chain, base.chain, plan, options));
       return await produce({
         engine,
@@ -86,7 +83,10 @@ async function run(
 /** Runs `work` with the base open, if there is one; an abort is what the caller sees, whatever it made fail first. */
 export async function withBase<T>(
   target: string,
-  options: Pick<ConvertOptions, 'base' | 'baseFormat' | 'allowReferences' | 'allowDevice' | 'forceShare' | 'signal'>,
+  options: Pick<
+    ConvertOptions,
+    'base' | 'baseFormat' | 'allowReferences' | 'allowDevice' | 'forceShare' | 'limits' | 'signal'
+  >,
   engine: Engine,
   work: (base: Base | undefined) => Promise<T>,
 ): Promise<T> {

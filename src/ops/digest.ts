@@ -33,6 +33,7 @@ export async function digest(path: string, options: DigestOptions = {}): Promise
   try {
     const chain = await openChain(path, options, engine);
     try {
+      chain.limitData(options.maxOutput);
       const { virtualSize } = chain;
       const result = await engine.copy({
         files: chain.dataFiles,

@@ -4,7 +4,7 @@ import { truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { GiB, KiB, MiB, TiB } from '../base/units.ts';
-import { compare, convert, info, LIMITS, type OpenOptions, open } from '../index.ts';
+import { compare, convert, digest, info, LIMITS, measure, type OpenOptions, open } from '../index.ts';
 import { need, qemuImg } from '../testing/oracles.ts';
 import { snapshot } from '../testing/snapshot.ts';
 import { tempDir } from '../testing/tmp.ts';
@@ -68,9 +68,12 @@ describe('a small file that is a large disk by naming one cluster again and agai
     expect(await snapshot(dir)).toEqual(before);
   });
 
-  test('is not compared either', async () => {
+  test('is not compared, digested or measured either', async () => {
     const path = bomb(at('bomb.qcow2'));
-    await expect(compare(path, path)).rejects.toMatchObject({ code: 'limit' });
+    const maxOutput = 10 * MiB;
+    await expect(compare(path, path, { maxOutput })).rejects.toMatchObject({ code: 'limit' });
+    await expect(digest(path, { maxOutput })).rejects.toMatchObject({ code: 'limit' });
+    await expect(measure(path, { targetFormat: 'raw', maxOutput })).rejects.toMatchObject({ code: 'limit' });
   });
 
   test('maxOutput is the limit where it is given', async () => {

@@ -29,6 +29,7 @@ export async function measure(source: ImageSource | undefined, options: MeasureO
   return withBase(TARGET, options, engine, async (base) => {
     const chain = source === undefined ? emptyDisk(options.size) : await openChain(source, options, engine);
     try {
+      chain.limitData(options.maxOutput);
       const plan = planTarget(TARGET, chain, options, base?.image);
       const differs = base && (await blocksThatDiffer(engine, chain, base.chain, plan, options));
       const work: Work = { engine, chain, plan, options, differs };

@@ -2,6 +2,7 @@
  * A layer whose tables may be damaged: where its block map cannot be had, the range is lost and the map goes on behind it.
  * Lost ranges are data of a file of their own, which hides what lower layers have there.
  */
+import { VdconvError } from '../base/errors.ts';
 import { alignDown, divCeil, KiB } from '../base/units.ts';
 import type { Image } from '../formats/format.ts';
 import type { ByteSource } from '../io/types.ts';
@@ -44,21 +45,33 @@ export interface SalvagedLayer {
   reasons: Reasons;
 }
 
-/** The unit of images that have none: what is tried at once around a damage. */
+/** What is tried by itself around a damage, where blocks are not smaller: a file may end inside a large one. */
 const UNIT = 64 * KiB;
 
 export function salvagedLayer(source: ByteSource, image: Image): SalvagedLayer {
   const reasons = new Reasons();
   const lost = image.dataFiles.length;
-  const unit = image.facts.blockSize || UNIT;
+  const unit = Math.min(image.facts.blockSize || UNIT, UNIT);
   return {
     source,
     reasons,
     image: {
       ...image,
-      dataFiles: [...image.dataFiles, { source }],
+      dataFiles: [...image.dataFiles, { source: nothing(source.name) }],
       extents: (start, end) => salvagedMap(image, { start, end, unit, lost }, reasons),
     },
+  };
+}
+
+/** What stands for lost ranges is never read: whoever does has taken the map without its salvage. */
+function nothing(name: string): ByteSource {
+  return {
+    name,
+    size: 0,
+    async read() {
+      throw new VdconvError('internal', 'a lost range was read', { file: name });
+    },
+    async close() {},
   };
 }
 

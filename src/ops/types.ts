@@ -245,6 +245,8 @@ export interface DigestOptions extends OpenOptions {
   /** `blkhash-sha256/64k` (default) or with any other power of two from 512 to 16M; `sha256`. */
   algorithm?: string | undefined;
   threads?: number | undefined;
+  /** As in {@link ConvertOptions}. */
+  maxOutput?: number | undefined;
   onProgress?: ((progress: Progress) => void) | undefined;
 }
 

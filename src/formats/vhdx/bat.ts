@@ -52,11 +52,11 @@ export async function* blockMap(disk: Disk, start: number, end: number): BlockMa
           out.push(from, to - from, Kind.zero);
           break;
         case BlockState.fullyPresent:
-          out.push(from, to - from, Kind.data, 0, reader.place(block, bat, index) + (from - block * blockSize));
+          out.push(from, to - from, Kind.data, 0, reader.place(block, to, bat, index) + (from - block * blockSize));
           break;
         default: {
           const bitmap = await reader.bitmap(block, bat, index, stop);
-          const offset = reader.place(block, bat, index);
+          const offset = reader.place(block, to, bat, index);
           const { logicalSectorSize: sectorSize } = disk;
           yield* partialExtents({ start: block * blockSize, offset, from, to, sectorSize }, bitmap, out);
         }
@@ -141,10 +141,11 @@ class BlockReader {
   /**
    * The file offset of a block that is present. What the last block has behind the end of the disk may be missing, as in
    * files of older QEMU; every byte that the guest sees must be there, though QEMU reads it as zeros.
+   * @param to the guest byte up to which the block is asked for.
    */
-  place(block: number, bat: BatPiece, index: number): number {
-    const { blockSize, virtualSize } = this.#disk;
-    const needed = Math.min(blockSize, virtualSize - block * blockSize);
+  place(block: number, to: number, bat: BatPiece, index: number): number {
+    const { blockSize } = this.#disk;
+    const needed = to - block * blockSize;
     return this.#claim(`block ${block}`, bat, index, blockSize, needed);
   }
 
