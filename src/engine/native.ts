@@ -12,6 +12,7 @@ import { Drive, failureToError } from './drive.ts';
 import { FLAT } from './flat.ts';
 import { compareNatively } from './native-compare.ts';
 import { filesConfig, pushBatches, refusedIsInternal, serveReads } from './native-work.ts';
+import { restOf } from './rest.ts';
 
 /** Loads the addon; throws what `require` throws where it is not built for this machine. */
 export function nativeEngine(): Engine {
@@ -68,11 +69,11 @@ function descriptorOf(sink: Sink): Pick<JobConfig, 'sinkFd'> {
 }
 
 async function runCopy(native: NativeJob, job: CopyJob): Promise<CopyResult> {
-  const { files, map, virtualSize, layout, sink, writer, options } = job;
+  const { files, map, virtualSize, sink, writer, options } = job;
   const sequential = sink.kind === 'sequential' ? sink : undefined;
   const ahead = sequential?.ahead;
   const name = sink.kind === 'scan' ? '' : sink.name;
-  const put = (pieces: readonly Piece[]) => putPieces(native, pieces, name);
+  const put = (pieces: Iterable<Piece>) => putPieces(native, pieces, name);
   const drive = new Drive(native, files, name);
   if (sequential !== undefined) {
     put(sequential.front);
@@ -94,9 +95,9 @@ async function runCopy(native: NativeJob, job: CopyJob): Promise<CopyResult> {
   };
   return drive.run(options, virtualSize, helpers, async ({ hostEnd, dataBytes, stored, ...ran }, check) => {
     const fingerprint = wholeFingerprint(job, ran.fingerprint);
-    const rest = writer?.finish(hostEnd, contentOf(job, fingerprint)) ?? { pieces: [], size: ahead?.size ?? hostEnd };
-    // A stream's front is out already.
-    put(sequential === undefined ? rest.pieces : rest.pieces.filter((p) => p.offset >= layout.dataStart));
+    const rest = restOf(job, hostEnd, contentOf(job, fingerprint));
+    put(rest.tables);
+    put(rest.pieces);
     if (sequential !== undefined) {
       check(await native.writeUpTo(rest.size));
       native.bytesComplete();
@@ -193,7 +194,7 @@ async function putAhead(
   native.piecesComplete();
 }
 
-function putPieces(native: NativeJob, pieces: readonly Piece[], target: string): void {
+function putPieces(native: NativeJob, pieces: Iterable<Piece>, target: string): void {
   for (const { offset, bytes } of pieces) {
     const failure = native.putPiece(offset, bytes);
     if (failure) {

@@ -15,6 +15,7 @@ import { Fingerprint } from './fingerprint.ts';
 import { FLAT } from './flat.ts';
 import { move } from './move.ts';
 import { Placer } from './placement.ts';
+import { restOf } from './rest.ts';
 import { fileOut, memoryOut, nowhere, type Out, StreamOut } from './sinks.ts';
 
 /** Entries at which the writer is called, and that a replay yields at once. */
@@ -39,7 +40,7 @@ async function copy(job: CopyJob): Promise<CopyResult> {
   const log = new AllocationLog();
   const ahead = sink.kind === 'sequential' ? sink.ahead : undefined;
   const foreseen = ahead?.pieces[Symbol.asyncIterator]();
-  const put = async (pieces: readonly Piece[]): Promise<void> => {
+  const put = async (pieces: Iterable<Piece>): Promise<void> => {
     for (const piece of pieces) {
       await out.piece(piece);
     }
@@ -88,9 +89,9 @@ async function copy(job: CopyJob): Promise<CopyResult> {
   for (let step = await foreseen?.next(); step !== undefined && !step.done; step = await foreseen?.next()) {
     await put(step.value);
   }
-  const rest = writer?.finish(hostEnd, contentOf(job, fingerprint)) ?? { pieces: [], size: ahead?.size ?? hostEnd };
-  // A stream's front is out already.
-  await put(stream === undefined ? rest.pieces : rest.pieces.filter(({ offset }) => offset >= layout.dataStart));
+  const rest = restOf(job, hostEnd, contentOf(job, fingerprint));
+  await put(rest.tables);
+  await put(rest.pieces);
   if (ahead !== undefined && stream?.hasPassed(rest.size)) {
     // Tables were foreseen where now data is.
     throw sourceChanged(files[0]?.source.name);

@@ -123,7 +123,10 @@ function* replayed(
   for (; !step.done; step = replay.next()) {
     yield writer.add(step.value);
   }
-  const { pieces, size } = writer.finish(step.value, content);
+  const { tables = [], pieces, size } = writer.finish(step.value, content);
+  for (const table of tables) {
+    yield [table];
+  }
   yield pieces;
   return size;
 }

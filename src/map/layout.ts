@@ -99,8 +99,11 @@ export interface Piece {
 export interface Writer {
   /** Pieces that are complete after this batch. */
   add(batch: Allocation): Piece[];
-  /** The rest, front tables and header last. `size`: the output's length in bytes. */
-  finish(hostEnd: number, content?: Content): { pieces: Piece[]; size: number };
+  /**
+   * The rest, front tables and header last. `size`: the output's length in bytes. `tables` come before `pieces` and are
+   * made as they are taken: together they may be gigabytes.
+   */
+  finish(hostEnd: number, content?: Content): { tables?: Iterable<Piece>; pieces: Piece[]; size: number };
 }
 
 /** What a copy learnt of the guest's content, for writers that asked for it in their plan. */

@@ -4,7 +4,6 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { alignDown, KiB, MiB } from '../base/units.ts';
-import { loadEngine } from '../engine/engine.ts';
 import { convert, info } from '../index.ts';
 import { type Cuts, expectBytes, expectGuest, guestBytes } from '../testing/guest.ts';
 import { need, qemuImg } from '../testing/oracles.ts';
@@ -104,8 +103,6 @@ test('any writes of a guest over any image: data, zero clusters, discards', { ti
   const [raw, image, back] = [join(dir, 'disk.raw'), join(dir, 'disk.qcow2'), join(dir, 'back.raw')];
   const disk = seededDisk(5, 2 * MiB);
   await disk.writeRawFile(raw);
-  // The portable engine has no zstd yet and says so.
-  const zstd = loadEngine().engine.name === 'native' ? ['1.1,compression_type=zstd'] : [];
   const shapes = fc.record({
     kind: fc.constantFrom(
       '0.10',

@@ -16,6 +16,7 @@ export const qcow2: Format = {
   open: openQcow2,
   check: checkQcow2,
   hasSnapshots: true,
+  layers: true,
   readsForward,
   options,
   compresses: true,

@@ -1,13 +1,15 @@
 /**
- * QCOW2 §Reference counts, 16 bits wide: how many things use each host cluster. A refcount block is written as soon as
+ * QCOW2 §Reference counts: how many things use each host cluster. A refcount block is written as soon as
  * nothing more can be placed in its range, so a few blocks are held at a time and not one number a cluster.
  */
 import { VdconvError } from '../../base/errors.ts';
 import { alignDown } from '../../base/units.ts';
 import type { Piece } from '../../map/layout.ts';
+import type { Geometry } from './geometry.ts';
 
 export class Refcounts {
   readonly #clusterSize: number;
+  readonly #bits: number;
   readonly #perBlock: number;
   /** Refcount blocks that may still change, by number; and where those lie that have a place. */
   readonly #open = new Map<number, DataView>();
@@ -15,10 +17,11 @@ export class Refcounts {
   /** The block in whose range the last compressed cluster ended: the next one may share its host cluster. */
   #blobBlock = -1;
 
-  constructor(clusterSize: number, tableClusters: number) {
+  constructor({ settings, clusterSize, refcountsPerBlock, refcountTableClusters }: Geometry) {
     this.#clusterSize = clusterSize;
-    this.#perBlock = clusterSize / 2;
-    this.#table = new DataView(new ArrayBuffer(tableClusters * clusterSize));
+    this.#bits = settings.refcountBits;
+    this.#perBlock = refcountsPerBlock;
+    this.#table = new DataView(new ArrayBuffer(refcountTableClusters * clusterSize));
   }
 
   /** One more use of `clusters` host clusters from `first` on. */
@@ -28,8 +31,7 @@ export class Refcounts {
       const refcounts = this.#block(block);
       const end = Math.min(first + clusters, (block + 1) * this.#perBlock);
       for (; cluster < end; cluster += 1) {
-        const at = (cluster - block * this.#perBlock) * 2;
-        refcounts.setUint16(at, refcounts.getUint16(at) + 1);
+        increment(refcounts, cluster - block * this.#perBlock, this.#bits);
       }
     }
   }
@@ -91,5 +93,31 @@ export class Refcounts {
 
   #offset(index: number): number {
     return this.#table.getUint32(index * 8) * 2 ** 32 + this.#table.getUint32(index * 8 + 4);
+  }
+}
+
+/**
+ * Adds one to the refcount `index` of a block. Widths below a byte fill each byte from its least significant bit on, wider
+ * ones are big-endian. The layout's `maxShare` keeps a refcount within its width, and below 2^32.
+ */
+function increment(block: DataView, index: number, bits: number): void {
+  const at = (index * bits) / 8;
+  switch (bits) {
+    case 8:
+      block.setUint8(at, block.getUint8(at) + 1);
+      break;
+    case 16:
+      block.setUint16(at, block.getUint16(at) + 1);
+      break;
+    case 32:
+    case 64: {
+      const low = at + bits / 8 - 4;
+      block.setUint32(low, block.getUint32(low) + 1);
+      break;
+    }
+    default: {
+      const byte = Math.floor(at);
+      block.setUint8(byte, block.getUint8(byte) + (1 << ((index * bits) % 8)));
+    }
   }
 }

@@ -21,7 +21,8 @@ import { qcow2 } from './index.ts';
 const CLUSTER_SIZES = Array.from({ length: 13 }, (_, i) => 512 * 2 ** i);
 
 function plan(virtualSize: number, clusterSize: number, compress = false): WritePlan {
-  const request = { virtualSize, options: { cluster_size: clusterSize, compat: '1.1' }, compress };
+  const defaults = Object.fromEntries(qcow2.options.map((option) => [option.key, option.default]));
+  const request = { virtualSize, options: { ...defaults, cluster_size: clusterSize }, compress };
   return (qcow2.plan as NonNullable<typeof qcow2.plan>)(request);
 }
 

@@ -4,24 +4,25 @@ import { alignUp, SECTOR } from '../../base/units.ts';
 import { type Allocation, type Piece, Placed } from '../../map/layout.ts';
 import type { Writer } from '../format.ts';
 import type { Geometry } from './geometry.ts';
-import { encodeHeader } from './header-writer.ts';
-import { compressedOffsetBits, Entry } from './layout.ts';
+import { type Backing, encodeHeader } from './header-writer.ts';
+import { compressedOffsetBits, ENTRY_BYTES, Entry } from './layout.ts';
 import { Refcounts } from './refcounts.ts';
-
-const HIGH = 2 ** 32;
+import { setEntry, setStandard, setZero } from './table-entries.ts';
 
 export class Qcow2Writer implements Writer {
   readonly #geometry: Geometry;
+  readonly #backing: Backing | undefined;
   readonly #l1: DataView;
   readonly #refcounts: Refcounts;
   /** The L2 table of the group that blocks are being placed for. */
   #l2: { index: number; offset: number; entries: DataView } | undefined;
 
-  constructor(geometry: Geometry) {
+  constructor(geometry: Geometry, backing?: Backing) {
     this.#geometry = geometry;
+    this.#backing = backing;
     const { clusterSize, l1Size, frontClusters } = geometry;
     this.#l1 = new DataView(new ArrayBuffer(alignUp(l1Size * 8, clusterSize)));
-    this.#refcounts = new Refcounts(clusterSize, geometry.refcountTableClusters);
+    this.#refcounts = new Refcounts(geometry);
     this.#refcounts.count(0, frontClusters);
   }
 
@@ -44,6 +45,9 @@ export class Qcow2Writer implements Writer {
           this.#refcounts.countBlob(offset, stored);
           break;
         }
+        case Placed.zero:
+          this.#zeros(index, batch.blocks[i] as number);
+          break;
         case Placed.table:
           pieces.push(...this.#endTable());
           this.#beginTable(index, offset);
@@ -63,7 +67,7 @@ export class Qcow2Writer implements Writer {
     pieces.push(...this.#refcounts.finish());
     pieces.push({ offset: l1TableOffset, bytes: new Uint8Array(this.#l1.buffer) });
     pieces.push({ offset: refcountTableOffset, bytes: this.#refcounts.table() });
-    pieces.push({ offset: 0, bytes: encodeHeader(this.#geometry) });
+    pieces.push({ offset: 0, bytes: encodeHeader(this.#geometry, this.#backing) });
     // Readers exist that read whole clusters only.
     return { pieces, size: alignUp(hostEnd, this.#geometry.clusterSize) };
   }
@@ -71,7 +75,7 @@ export class Qcow2Writer implements Writer {
   /** The placement gives a table its place before the first block of its group, and has finished the group before. */
   #beginTable(index: number, offset: number): void {
     this.#l2 = { index, offset, entries: new DataView(new ArrayBuffer(this.#geometry.clusterSize)) };
-    setEntry(this.#l1, index, Entry.copiedHigh, offset);
+    setEntry(this.#l1, index * ENTRY_BYTES, Entry.copiedHigh, offset);
   }
 
   #endTable(): Piece[] {
@@ -82,10 +86,17 @@ export class Qcow2Writer implements Writer {
 
   /** QCOW2 §Standard Cluster Descriptor. Every cluster of ours is used once: COPIED. */
   #plain(block: number, blocks: number, offset: number): void {
-    const { clusterSize } = this.#geometry;
     for (let i = 0; i < blocks; i += 1) {
       const { entries, entry } = this.#entry(block + i);
-      setEntry(entries, entry, Entry.copiedHigh, offset + i * clusterSize);
+      setStandard(entries, entry, this.#geometry, offset + i * this.#geometry.clusterSize);
+    }
+  }
+
+  /** Clusters that hide the layer below. */
+  #zeros(block: number, blocks: number): void {
+    for (let i = 0; i < blocks; i += 1) {
+      const { entries, entry } = this.#entry(block + i);
+      setZero(entries, entry, this.#geometry);
     }
   }
 
@@ -95,22 +106,15 @@ export class Qcow2Writer implements Writer {
     const sector = (at: number) => (at - (at % SECTOR)) / SECTOR;
     const additionalSectors = sector(offset + stored - 1) - sector(offset);
     const x = compressedOffsetBits(this.#geometry.clusterBits) - 32;
-    setEntry(entries, entry, Entry.compressedHigh + additionalSectors * 2 ** x, offset);
+    setEntry(entries, entry * this.#geometry.l2EntrySize, Entry.compressedHigh + additionalSectors * 2 ** x, offset);
   }
 
   #entry(block: number): { entries: DataView; entry: number } {
-    const perTable = this.#geometry.clusterSize / 8;
-    const entry = block % perTable;
-    if (this.#l2?.index !== (block - entry) / perTable) {
+    const { l2Entries } = this.#geometry;
+    const entry = block % l2Entries;
+    if (this.#l2?.index !== (block - entry) / l2Entries) {
       throw new VdconvError('internal', `QCOW2 writer: block ${block} was placed before its L2 table`);
     }
     return { entries: this.#l2.entries, entry };
   }
-}
-
-/** Writes entry `index` of a table: `flags` are bits of the high half that a host offset does not reach. */
-function setEntry(table: DataView, index: number, flags: number, offset: number): void {
-  const low = offset % HIGH;
-  table.setUint32(index * 8, flags + (offset - low) / HIGH);
-  table.setUint32(index * 8 + 4, low);
 }
