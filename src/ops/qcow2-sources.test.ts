@@ -107,7 +107,7 @@ test('any writes of a guest over any image: data, zero clusters, discards', { ti
     kind: fc.constantFrom(
       '0.10',
       '1.1',
-      ...zstd,
+      '1.1,compression_type=zstd',
       '1.1,extended_l2=on',
       '1.1,data_file=',
       '1.1,extended_l2=on,data_file=',
