@@ -5,7 +5,8 @@ import fc from 'fast-check';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { KiB, MiB } from '../base/units.ts';
 import { loadEngine } from '../engine/engine.ts';
-import { type ConvertOptions, convert, info } from '../index.ts';
+import { type ConvertOptions, check, convert, info } from '../index.ts';
+import { numbersOf, numbersOfQemu, shown } from '../testing/check.ts';
 import { expectBytes, expectGuest, guestBytes } from '../testing/guest.ts';
 import { need, type QemuImg, qemuImg } from '../testing/oracles.ts';
 import { qemuIo } from '../testing/qemu-io.ts';
@@ -54,8 +55,12 @@ const anyOptions: fc.Arbitrary<{ options: Options; compress: boolean }> = fc
     return { options, compress: packed };
   });
 
+/** For qemu-img and for our own check, which count the same. */
 async function expectClean(qemu: QemuImg, image: string): Promise<void> {
   const found = await qemu.check(image, 'qcow2');
+  const own = await check(image, { allowReferences: true });
+  expect(shown(own), `${image}: our findings`).toEqual([]);
+  expect(numbersOf(own)).toEqual(numbersOfQemu(found));
   expect(found.leaks, `${image}: leaks`).toBeUndefined();
   expect(found.corruptions, `${image}: corruptions`).toBeUndefined();
   expect(found).toMatchObject({ exit: 0, 'check-errors': 0 });
