@@ -6,6 +6,7 @@ import type { DataFile } from '../map/data-file.ts';
 import type { BlockMap } from '../map/extents.ts';
 import type { Allocation, Layout, Piece } from '../map/layout.ts';
 import type { Addon, JobConfig, NativeJob } from './addon.ts';
+import { partsOf } from './allocation-parts.ts';
 import { contentOf, keepsBits, present, wholeFingerprint } from './content.ts';
 import type { CopyJob, CopyOptions, CopyResult, Engine, Sink } from './contract.ts';
 import { Drive, failureToError } from './drive.ts';
@@ -89,7 +90,7 @@ async function runCopy(native: NativeJob, job: CopyJob): Promise<CopyResult> {
       started.push(putAhead(native, ahead.pieces, put));
     }
     if (writer !== undefined) {
-      started.push(takeAllocations(native, (entries) => put(writer.add(entries))));
+      started.push(takeAllocations(native, (part) => put(writer.add(part))));
     }
     return started;
   };
@@ -174,9 +175,11 @@ async function deliver(native: NativeJob, to: { write(bytes: Uint8Array): Promis
   }
 }
 
-async function takeAllocations(native: NativeJob, take: (entries: Allocation) => void): Promise<void> {
+async function takeAllocations(native: NativeJob, take: (part: Allocation) => void): Promise<void> {
   for (let entries = await native.allocations(); entries !== null; entries = await native.allocations()) {
-    take(entries);
+    for (const part of partsOf(entries)) {
+      take(part);
+    }
   }
 }
 

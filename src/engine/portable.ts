@@ -5,6 +5,7 @@ import type { DataFile } from '../map/data-file.ts';
 import type { BlockMap } from '../map/extents.ts';
 import type { Allocation, Layout, Piece } from '../map/layout.ts';
 import { AllocationLog } from './allocation-log.ts';
+import { partsOf } from './allocation-parts.ts';
 import { checkLayout } from './check-layout.ts';
 import { compareSides } from './compare.ts';
 import { contentOf, keepsBits, present, wholeFingerprint } from './content.ts';
@@ -49,7 +50,9 @@ async function copy(job: CopyJob): Promise<CopyResult> {
     if (writer === undefined) {
       log.clear();
     } else if (log.count > 0) {
-      await put(writer.add(log.take()));
+      for (const part of partsOf(log.take())) {
+        await put(writer.add(part));
+      }
     }
   };
   /** The next pieces for a stream that stands at a table. */

@@ -7,6 +7,7 @@ import { VdconvError } from '../base/errors.ts';
 import { divCeil } from '../base/units.ts';
 import type { BlockMap } from '../map/extents.ts';
 import type { Content, Piece, Writer } from '../map/layout.ts';
+import { partsOf } from './allocation-parts.ts';
 import type { CopyJob, CopyOptions, CopyResult, Engine, Outlet } from './contract.ts';
 
 export interface StreamJob extends Omit<CopyJob, 'sink' | 'map' | 'writer'> {
@@ -121,7 +122,9 @@ function* replayed(
   const replay = engine.replay(job.layout, stored);
   let step = replay.next();
   for (; !step.done; step = replay.next()) {
-    yield writer.add(step.value);
+    for (const part of partsOf(step.value)) {
+      yield writer.add(part);
+    }
   }
   const { tables = [], pieces, size } = writer.finish(step.value, content);
   for (const table of tables) {

@@ -3,11 +3,17 @@ import { type BatchBuilder, Kind } from '../../map/extents.ts';
 import { clusterOffset, illegalEntry, isPlaced, pushCompressed, pushData, type TablePart } from './entries.ts';
 import { Entry } from './layout.ts';
 
+const HIGH = 2 ** 32;
+
 /** Decodes entries from `i` on until `out` is full. @returns the first entry that was not taken. */
 export function decodeClusters(table: TablePart, i: number, out: BatchBuilder): number {
   const { entries, guest, from, to } = table;
-  const { clusterSize, version } = table.header;
+  const { clusterSize, version, l1TableOffset } = table.header;
   const count = entries.byteLength / 8;
+  const l1End = l1TableOffset + table.header.l1Size * 8;
+  // Most entries are plain clusters in the image itself: for them these few steps are all that is done.
+  const usualEnd = table.data.external ? 0 : table.data.size;
+  const unusualLow = clusterSize - 1;
   let index = i;
   while (index < count && !out.full) {
     const high = entries.getUint32(index * 8);
@@ -23,7 +29,15 @@ export function decodeClusters(table: TablePart, i: number, out: BatchBuilder): 
       out.push(start, stop - start, Kind.unallocated);
       continue;
     }
-    const length = Math.min(to, cluster + clusterSize) - start;
+    const length = (to < cluster + clusterSize ? to : cluster + clusterSize) - start;
+    if ((high & Entry.unusualHigh) === 0 && (low & unusualLow) === 0) {
+      const offset = (high & Entry.offsetHigh) * HIGH + (low >>> 0); // u32
+      const data = offset + (start - cluster);
+      if (offset !== 0 && data + length <= usualEnd && (offset < l1TableOffset || offset >= l1End)) {
+        out.push(start, length, Kind.data, 0, data);
+        continue;
+      }
+    }
     if ((high & Entry.compressedHigh) !== 0) {
       pushCompressed(table, index - 1, high, low, start, length, out);
       continue;

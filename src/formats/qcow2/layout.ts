@@ -147,6 +147,8 @@ export const Entry = {
   copiedHigh: 0x80000000,
   /** Bit 62 of an L2 entry. */
   compressedHigh: 0x40000000,
+  /** Whatever a plain cluster of an L2 table has not: reserved bits, the compressed bit. */
+  unusualHigh: 0x7f000000,
   /** Bits 9 to 55. */
   offsetHigh: 0x00ffffff,
   offsetLow: 0xfffffe00,

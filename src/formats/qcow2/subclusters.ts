@@ -32,10 +32,7 @@ export function decodeSubclusters(table: TablePart, i: number, out: BatchBuilder
       continue;
     }
     const offset = placeOf(table, index, high, low, zero, allocated);
-    let end = first + 1;
-    while (end < SUBCLUSTERS && bit(zero, end) === bit(zero, first) && bit(allocated, end) === bit(allocated, first)) {
-      end += 1;
-    }
+    const end = runEnd(zero, allocated, first);
     at += end - first;
     const stop = Math.min(to, guest + at * size);
     // A range may begin or end inside a cluster: of its other subclusters nothing is wanted.
@@ -48,6 +45,13 @@ export function decodeSubclusters(table: TablePart, i: number, out: BatchBuilder
     }
   }
   return at;
+}
+
+/** Where the run of subclusters that say the same as `first` ends. */
+function runEnd(zero: number, allocated: number, first: number): number {
+  const differ = ((zero ^ -bit(zero, first)) | (allocated ^ -bit(allocated, first))) >>> first;
+  // The lowest bit that is set.
+  return differ === 0 ? SUBCLUSTERS : first + 31 - Math.clz32(differ & -differ);
 }
 
 function bit(bits: number, n: number): number {
