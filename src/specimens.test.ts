@@ -16,14 +16,6 @@ import { tempDir } from './testing/tmp.ts';
 /** Formats whose rows are held to; rows of others wait for their format. */
 const COVERED = ['raw', 'qcow2', 'vmdk', 'vhd', 'vhdx'];
 
-/** Rows that promise content which is not read yet: until then they must be refused, by the error named. */
-const NOT_YET: Record<string, { code: string; why: string }> = {
-  'pypi/dissect.hypervisor-3.20/qcow2/data-file.qcow2': {
-    code: 'unsupported',
-    why: 'the guest bytes are in an external data file (data-file.bin)',
-  },
-};
-
 interface Row {
   path: string;
   format: string;
@@ -52,7 +44,6 @@ test('the manifest has rows of every format that is read', () => {
 describe.each(rows)('$path', (row) => {
   const file = join(dir, row.path);
   const references = /\b(backing|data-file)=/.test(row.notes);
-  const later = NOT_YET[row.path];
 
   test('is there', (ctx) => {
     // With CI set a specimen that could not be fetched is a failure, not a skip.
@@ -65,12 +56,6 @@ describe.each(rows)('$path', (row) => {
     if (row.expected === 'refuse alone' && row.sha256 !== '') {
       test('has the content of the manifest below a descriptor', (ctx) => underDescriptor(ctx, file, row));
     }
-    return;
-  }
-  if (later !== undefined) {
-    test(`is not read yet, and refused: ${later.why}`, async (ctx) => {
-      expect((await refused(ctx, file, { allowReferences: true })).code).toBe(later.code);
-    });
     return;
   }
   if (references) {
