@@ -1,7 +1,7 @@
 /** How images are opened: the flags that every command that reads them has, and what they mean to the library. */
 import { escapeText, formatSize, type ImageSource, LIMITS, type OpenOptions, parseSize } from '../index.ts';
 import { type Arguments, type Flag, usageError } from './flags.ts';
-import { allowedDirectories } from './values.ts';
+import { allowedDirectories, wholeNumber } from './values.ts';
 
 /**
  * @param follows what the command opens beside the image, and where from: for the help.
@@ -20,6 +20,7 @@ export function openFlags(follows: string): readonly Flag[] {
       help: `take images beyond a limit, or fewer: ${names}`,
     },
     { name: 'force-share', alias: 'U', help: 'read an image even while a virtual machine may be writing to it' },
+    { name: 'connections', value: 'N', help: 'connections to a server that an image comes from; default 4' },
     {
       name: 'spool',
       value: 'DIR',
@@ -54,6 +55,7 @@ export function openOptions(args: Arguments, ...images: readonly string[]): Open
     forceShare: args.has('force-share'),
     snapshot: args.text(SNAPSHOT_FLAG.name),
     limits: limits(args),
+    connections: wholeNumber(args, '', 'connections'),
     spool: args.text('spool'),
   };
 }

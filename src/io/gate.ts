@@ -54,6 +54,9 @@ export function directoryGate(directories: readonly string[], options: FileOptio
 
 /** The path to try. Throws `refused` for names that are none. */
 function pathOf(reference: Reference, from: ByteSource): string {
+  if (from.remote === true) {
+    throw forbidden(reference, from, undefined, 'what a remote image refers to is never followed');
+  }
   const why = notAPath(reference.name);
   if (why !== undefined) {
     throw forbidden(reference, from, undefined, why);

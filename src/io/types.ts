@@ -18,6 +18,8 @@ export interface ByteSource {
    * where the source cannot tell (then all of it is data).
    */
   dataRuns?(start: number, end: number, max: number): Float64Array;
+  /** It is on another machine, or no file at all: names inside it mean nothing here. */
+  readonly remote?: boolean;
   /** Reads go forward, roughly: what lies far behind the last one is gone. Then `size` may be a bound. */
   readonly forwardOnly?: boolean;
   /** Like {@link read}, but fewer bytes where the source ends before: sources whose `size` is a bound. */

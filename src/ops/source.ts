@@ -9,6 +9,7 @@ import { ByteStream, descriptorChunks } from '../io/byte-stream.ts';
 import { decompress } from '../io/decompress.ts';
 import { type FileSourceOptions, openFileSource } from '../io/file-source.ts';
 import { forwardSource } from '../io/forward-source.ts';
+import { isNbdUri, openNbdSource } from '../io/nbd/source.ts';
 import { spoolStream } from '../io/spooled-source.ts';
 import type { ByteSource } from '../io/types.ts';
 import { WRAPPING_HEAD, wrappingOf } from '../io/wrapping.ts';
@@ -34,7 +35,8 @@ export async function openSource(
         file: from,
       });
     }
-    return { source: await openFileSource(from, files), notes: [] };
+    const opening = isNbdUri(from) ? openNbdSource(from, options) : openFileSource(from, files);
+    return { source: await opening, notes: [] };
   }
   if ('fd' in from && isRegularFile(from)) {
     return {

@@ -32,6 +32,8 @@ export interface OpenOptions {
   snapshot?: string | undefined;
   /** What the image may be at most, where it is not to be {@link Limits}' default; beyond it: `limit`. */
   limits?: Partial<Limits> | undefined;
+  /** Connections to a server that the image comes from. Default 4. */
+  connections?: number | undefined;
   /** Bytes of a raw disk that comes as a stream: then it needs no temporary file. */
   size?: number | undefined;
   /**
