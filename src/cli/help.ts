@@ -47,10 +47,12 @@ function metavar(flag: Flag): string {
 }
 
 export function formatRows(): (readonly [string, string])[] {
-  return formats().map((format) => {
+  const rows = formats().map((format) => {
     const also = format.aliases.length === 0 ? '' : ` (also -f ${format.aliases.join(', ')})`;
-    return [format.name, `${format.title}${format.writes ? '' : '; read only'}${also}`];
+    return [format.name, `${format.title}${format.writes ? '' : '; read only'}${also}`] as const;
   });
+  const whole = 'any of them compressed with gzip, xz, zstd or bzip2: read, by content (-f raw: by name)';
+  return [...rows, ['*.gz, …', whole]];
 }
 
 /** `-o help`: what a format takes when it is written; every format where none is named. */

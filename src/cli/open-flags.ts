@@ -19,13 +19,13 @@ export function openFlags(follows: string): readonly Flag[] {
       repeats: true,
       help: `take images beyond a limit, or fewer: ${names}`,
     },
-    { name: 'force-share', alias: 'U', help: 'read an image even while a virtual machine may be writing to it' },
     { name: 'connections', value: 'N', help: 'connections to a server that an image comes from; default 4' },
     {
       name: 'spool',
       value: 'DIR',
-      help: "where temporary files go that a pipe makes necessary; default: the system's place",
+      help: "where temporary files go: what .gz, .xz, .zst and .bz2 files hold, and some pipes; default: the system's place",
     },
+    { name: 'force-share', alias: 'U', help: 'read an image even while a virtual machine may be writing to it' },
   ];
 }
 

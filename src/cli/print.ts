@@ -62,6 +62,9 @@ export function printInfo(info: ImageInfo): string {
     ['virtual size', exactSize(info.virtualSize)],
     ['file size', exactSize(info.fileSize)],
   ];
+  if (info.wrapped !== undefined) {
+    rows.push(['wrapped', `${info.wrapped}, of ${exactSize(info.unwrappedSize ?? 0)}`]);
+  }
   if (info.allocatedSize !== null) {
     rows.push(['on disk', formatSize(info.allocatedSize)]);
   }

@@ -65,14 +65,16 @@ export async function openFileSource(path: string, options: FileSourceOptions = 
 
 /** Throws `changed` when the file is not what it was when it was opened. Sources other than files cannot tell. */
 export async function assertUnchanged(source: ByteSource): Promise<void> {
-  if (source instanceof OpenFile) {
-    await source.assertUnchanged();
+  const file = source.wrapped?.file ?? source;
+  if (file instanceof OpenFile) {
+    await file.assertUnchanged();
   }
 }
 
 /** The file behind a source; undefined for sources that are not files. */
 export function identityOf(source: ByteSource): FileIdentity | undefined {
-  return source instanceof OpenFile ? source.identity : undefined;
+  const file = source.wrapped?.file ?? source;
+  return file instanceof OpenFile ? file.identity : undefined;
 }
 
 const noCalls: SystemCalls = { dataRuns: () => undefined };

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { VdconvError } from '../base/errors.ts';
+import { formatSize } from '../base/units.ts';
 import { readError, writeError } from './os-error.ts';
 
 export interface Spool {
@@ -48,7 +49,10 @@ export function createSpool(directory: string = tmpdir()): Spool {
       for (let done = 0; done < bytes.length; ) {
         const put = writeAt(fd, bytes, done, bytes.length - done, offset + done);
         const { bytesWritten } = await put.catch((cause: unknown) => {
-          throw writeError(directory, 'write a temporary file', cause, { offset });
+          throw writeError(directory, `write a temporary file, after ${formatSize(offset + done)} of it`, cause, {
+            offset,
+            hint: 'name a directory with more space with --spool=DIR',
+          });
         });
         done += bytesWritten;
       }

@@ -27,6 +27,8 @@ export interface ByteSource {
   /** After the last read: throws where the source turned out not to be what it was, or to be more than was said. */
   finish?(): Promise<void>;
   close(): Promise<void>;
+  /** Where the bytes come from that were decompressed into this source: what was opened, may change and has a name. */
+  readonly wrapped?: { kind: 'gzip' | 'xz' | 'zstd' | 'bzip2'; file: ByteSource };
 }
 
 /** A name inside an image that points to another file. */

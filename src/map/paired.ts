@@ -157,18 +157,26 @@ function skip(out: readonly [ExtentBatch, ExtentBatch], start: number, length: n
 /** The two maps apart again, for whoever takes both at the same pace: what only one has taken is kept for the other. */
 export function apart(pairs: PairedMaps): [BlockMap, BlockMap] {
   const kept: [ExtentBatch[], ExtentBatch[]] = [[], []];
-  const side = async function* (own: 0 | 1): BlockMap {
-    for (;;) {
-      let batch = kept[own].shift();
-      if (batch === undefined) {
-        const step = await pairs.next();
-        if (step.done) {
-          return;
-        }
-        batch = step.value[own];
-        kept[own === 0 ? 1 : 0].push(step.value[own === 0 ? 1 : 0]);
+  let pulling: Promise<boolean> | undefined;
+  // One step at a time, whichever side asks: both may wait for the same one.
+  const pull = (): Promise<boolean> => {
+    pulling ??= pairs.next().then((step) => {
+      pulling = undefined;
+      if (step.done) {
+        return false;
       }
-      yield batch;
+      kept[0].push(step.value[0]);
+      kept[1].push(step.value[1]);
+      return true;
+    });
+    return pulling;
+  };
+  const side = async function* (own: 0 | 1): BlockMap {
+    while (kept[own].length > 0 || (await pull())) {
+      const batch = kept[own].shift();
+      if (batch !== undefined) {
+        yield batch;
+      }
     }
   };
   return [side(0), side(1)];

@@ -24,6 +24,11 @@ export async function openBase(
   const format = baseFormat === undefined ? undefined : formatNamed(baseFormat, 'base format').name;
   const chain = await openChain(path, { format, allowReferences, allowDevice, forceShare, limits, signal }, engine);
   const { source, image } = chain.top;
+  if (source.wrapped !== undefined) {
+    await chain.close();
+    const what = `is compressed with ${source.wrapped.kind}; nothing that reads the output could read it`;
+    throw new VdconvError('usage', what, { file: path, hint: 'decompress it first' });
+  }
   return {
     chain,
     image: {

@@ -19,6 +19,7 @@ import { overlay } from '../map/overlay.ts';
 import { uniform } from '../map/uniform.ts';
 import { throwIfAborted } from './abort.ts';
 import { checkLimits, limitsOf, overLimit } from './limits.ts';
+import type { SourceOptions } from './named-file.ts';
 import { checkParent } from './parent.ts';
 import { Salvage } from './salvage.ts';
 import { type Reasons, salvagedLayer } from './salvage-layer.ts';
@@ -88,7 +89,7 @@ export class Chain {
    * @param most in place of it; 0: any number.
    */
   limitData(most: number | undefined): void {
-    const bytes = [...this.#sources()].reduce((sum, { size }) => sum + size, 0);
+    const bytes = [...this.#sources()].reduce((sum, { size, wrapped }) => sum + (wrapped?.file.size ?? size), 0);
     this.#limit = most === 0 ? undefined : new DataLimit(most ?? outputLimit(bytes), this.top.source.name);
   }
 
@@ -183,7 +184,7 @@ export async function openTop(from: ImageSource, options: OpenOptions, system: S
   return openLayers(from, options, system, { follow: false, once: false });
 }
 
-interface ChainOptions extends OpenOptions {
+interface ChainOptions extends SourceOptions {
   salvage?: boolean | undefined;
 }
 

@@ -4,10 +4,11 @@ import { VdconvError } from '../base/errors.ts';
 import { loadEngine } from '../engine/engine.ts';
 import { type CheckedImage, Findings } from '../formats/check.ts';
 import type { Format } from '../formats/format.ts';
-import { assertUnchanged, openFileSource } from '../io/file-source.ts';
+import { assertUnchanged } from '../io/file-source.ts';
 import type { ByteSource, ReferenceGate } from '../io/types.ts';
 import { cancelled, throwIfAborted } from './abort.ts';
 import { gateFor, imageFormat } from './chain.ts';
+import { openNamedFile } from './named-file.ts';
 import type { CheckOptions, CheckResult } from './types.ts';
 
 /**
@@ -21,7 +22,7 @@ export async function check(path: string, options: CheckOptions = {}): Promise<C
   const begun = performance.now();
   const { signal, allowDevice, forceShare } = options;
   const files = { system: loadEngine().engine, forceShare };
-  const source = await openFileSource(path, { ...files, allowDevice });
+  const source = await openNamedFile(path, options, { ...files, allowDevice });
   try {
     throwIfAborted(signal);
     const format = await imageFormat(source, options.format);

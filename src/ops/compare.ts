@@ -15,8 +15,8 @@ import type { ComparedImage, CompareOptions, CompareResult, ImageSource } from '
 export async function compare(a: ImageSource, b: ImageSource, options: CompareOptions = {}): Promise<CompareResult> {
   const begun = performance.now();
   const { engine } = loadEngine();
-  const { allowReferences, allowDevice, forceShare, limits, spool, signal } = options;
-  const common = { allowReferences, allowDevice, forceShare, limits, spool, signal };
+  const { allowReferences, allowDevice, forceShare, limits, spool, maxOutput, signal } = options;
+  const common = { allowReferences, allowDevice, forceShare, limits, spool, maxOutput, signal };
   try {
     const chainA = await openChain(a, { ...common, format: options.formatA }, engine);
     try {

@@ -20,13 +20,15 @@ export async function info(source: ImageSource, options: OpenOptions = {}): Prom
 
 export function describe({ top: { source, image } }: Chain): ImageInfo {
   const { facts } = image;
+  const file = source.wrapped?.file ?? source;
   return {
     filename: source.name,
     format: image.format,
     subformat: image.subformat,
     virtualSize: image.virtualSize,
-    fileSize: source.size,
-    allocatedSize: (source as Partial<FileSource>).allocatedSize ?? null,
+    fileSize: file.size,
+    allocatedSize: (file as Partial<FileSource>).allocatedSize ?? null,
+    ...(source.wrapped && { wrapped: source.wrapped.kind, unwrappedSize: source.size }),
     blockSize: facts.blockSize,
     references: facts.references.map((reference) => {
       const resolved = resolveReference(reference, source);

@@ -6,13 +6,14 @@ import { KiB, TiB } from '../base/units.ts';
 import type { Format } from '../formats/format.ts';
 import { formatNamed, probeFormat } from '../formats/registry.ts';
 import { ByteStream, descriptorChunks } from '../io/byte-stream.ts';
-import { decompress } from '../io/decompress.ts';
-import { type FileSourceOptions, openFileSource } from '../io/file-source.ts';
+import type { FileSourceOptions } from '../io/file-source.ts';
 import { forwardSource } from '../io/forward-source.ts';
 import { isNbdUri, openNbdSource } from '../io/nbd/source.ts';
 import { spoolStream } from '../io/spooled-source.ts';
 import type { ByteSource } from '../io/types.ts';
+import { unwrapStream } from '../io/unwrap.ts';
 import { WRAPPING_HEAD, wrappingOf } from '../io/wrapping.ts';
+import { mostOf, openNamedFile, type SourceOptions } from './named-file.ts';
 import { STREAM } from './stream-name.ts';
 import type { Descriptor, ImageSource, OpenOptions } from './types.ts';
 
@@ -25,7 +26,7 @@ export interface OpenedSource {
 /** @param once the source is read in one pass and nothing of it twice. */
 export async function openSource(
   from: ImageSource,
-  options: OpenOptions,
+  options: SourceOptions,
   files: FileSourceOptions,
   once: boolean,
 ): Promise<OpenedSource> {
@@ -35,12 +36,12 @@ export async function openSource(
         file: from,
       });
     }
-    const opening = isNbdUri(from) ? openNbdSource(from, options) : openFileSource(from, files);
+    const opening = isNbdUri(from) ? openNbdSource(from, options) : openNamedFile(from, options, files);
     return { source: await opening, notes: [] };
   }
   if ('fd' in from && isRegularFile(from)) {
     return {
-      source: await openFileSource(STREAM, { ...files, open: () => openSync(`/proc/self/fd/${from.fd}`, 'r') }),
+      source: await openNamedFile(STREAM, options, { ...files, open: () => openSync(`/proc/self/fd/${from.fd}`, 'r') }),
       notes: [],
     };
   }
@@ -62,9 +63,10 @@ export async function openSource(
 }
 
 /** What a compressed stream holds; a raw disk whose size is said is taken as it is. */
-async function unwrapped(stream: ByteStream, { size, signal }: OpenOptions): Promise<ByteStream> {
+async function unwrapped(stream: ByteStream, { size, signal, maxOutput }: SourceOptions): Promise<ByteStream> {
   const kind = size === undefined ? wrappingOf(await stream.peek(WRAPPING_HEAD)) : undefined;
-  return kind === undefined ? stream : new ByteStream(decompress(kind, stream.rest(), STREAM), STREAM, signal);
+  const most = mostOf(maxOutput, () => stream.at);
+  return kind === undefined ? stream : unwrapStream(kind, stream.rest(), STREAM, { most, signal });
 }
 
 /** How results and messages name a source. */

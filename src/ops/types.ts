@@ -15,7 +15,10 @@ export type ImageSource = string | Descriptor | ReadableStream<Uint8Array>;
 
 /** How an image is to be opened. */
 export interface OpenOptions {
-  /** Source format; default: by content. `raw` is never probed further when it is said here. */
+  /**
+   * Source format; default: by content. `raw` is never probed further when it is said here; a compressed file is then
+   * decompressed only where its name ends so (.gz, .xz, .zst, .bz2).
+   */
   format?: string | undefined;
   /**
    * Follow references to other files beneath these directories (`true`: the image's own directory). Default: refuse.
@@ -37,8 +40,9 @@ export interface OpenOptions {
   /** Bytes of a raw disk that comes as a stream: then it needs no temporary file. */
   size?: number | undefined;
   /**
-   * Directory for temporary files that streams make necessary; default: the system's. Where it is said, a source that is
-   * a stream is always kept in one.
+   * Directory for temporary files: a file compressed with gzip, xz, zstd or bzip2 is decompressed to one (its zeros take no
+   * room), and some streams need one. Default: the system's. Where it is said, a source that is a stream is always kept
+   * in one.
    */
   spool?: string | undefined;
   /** Ends the operation with VdconvError `aborted`. */
@@ -92,7 +96,10 @@ export interface MapEntry {
   depth: number;
   /** `data`, `compressed`: the file that holds the bytes, which may be a layer's or an extent file. */
   file?: string;
-  /** `data`: of the first byte in the file. `compressed`: of the stored unit, framing included. */
+  /**
+   * `data`: of the first byte in the file. `compressed`: of the stored unit, framing included. In what the file decompresses
+   * to where it is `wrapped` ({@link ImageInfo}).
+   */
   offset?: number;
   /**
    * `compressed`: the unit takes at most so many bytes from `offset`. A bound where the format does not record the
@@ -120,9 +127,9 @@ export interface CompareOptions {
   allowDevice?: boolean | undefined;
   forceShare?: boolean | undefined;
   limits?: Partial<Limits> | undefined;
+  spool?: string | undefined;
   /** As in {@link ConvertOptions}, for either image. */
   maxOutput?: number | undefined;
-  spool?: string | undefined;
   signal?: AbortSignal | undefined;
   onProgress?: ((progress: Progress) => void) | undefined;
 }
@@ -180,6 +187,9 @@ export interface ImageInfo {
   fileSize: number;
   /** Bytes that the file takes on disk; null where the system does not tell. */
   allocatedSize: number | null;
+  /** What the file is compressed with as a whole; then also the bytes that it decompresses to, which are the image. */
+  wrapped?: 'gzip' | 'xz' | 'zstd' | 'bzip2';
+  unwrappedSize?: number;
   /** Bytes of the unit of allocation; 0: none. */
   blockSize: number;
   references: (Pick<Reference, 'kind' | 'name'> & { format?: string; resolved?: string })[];
@@ -233,8 +243,8 @@ export interface ConvertOptions extends OpenOptions, TargetOptions {
    */
   salvage?: boolean | undefined;
   /**
-   * Guest bytes of data that are read at most; beyond it: `limit`. 0: any number. Default: 1000 times the bytes of the
-   * image's files and 1 GiB.
+   * Guest bytes of data that are read at most, and bytes that a compressed file is decompressed to; beyond it: `limit`.
+   * 0: any number. Default: 1000 times the bytes of the image's files and 1 GiB.
    */
   maxOutput?: number | undefined;
   /** The new image's disk is hashed while it is written: an algorithm of {@link DigestOptions}. */
