@@ -1,11 +1,12 @@
 /** The portable engine's comparison of two disks: chunk by chunk, where there is something to compare. */
+import { throwIfAborted } from '../base/abort.ts';
+import { setBits } from '../base/bits.ts';
 import { divCeil, MiB } from '../base/units.ts';
 import type { Kind } from '../map/extents.ts';
 import { apart } from '../map/paired.ts';
 import { loadBlockCodec } from './block-codec.ts';
 import { hasBytes, unitsOf } from './chunks.ts';
 import type { CompareJobOptions, Comparison, Side } from './contract.ts';
-import { cancelled } from './failures.ts';
 import { GuestChunk } from './guest-chunk.ts';
 import { sidesOf } from './sides.ts';
 
@@ -31,9 +32,7 @@ export async function compareSides(a: Side, b: Side, size: number, options: Comp
         onProgress?.(size, size);
         return { bytesRead, ...(differs === undefined ? {} : { differs }) };
       }
-      if (signal?.aborted) {
-        throw cancelled(signal);
-      }
+      throwIfAborted(signal);
       if (performance.now() - paused > PAUSE_MS) {
         onProgress?.(unit.start, size);
         await new Promise((resolve) => setTimeout(resolve, 0));
@@ -69,8 +68,7 @@ function markDifferences(bits: Uint8Array, blockSize: number, start: number, a: 
     const block = Math.floor((start + at) / blockSize);
     const end = Math.min(a.length, (block + 1) * blockSize - start);
     if (Buffer.compare(a.subarray(at, end), b.subarray(at, end)) !== 0) {
-      const i = Math.floor(block / 8);
-      bits[i] = (bits[i] as number) | (1 << (block % 8));
+      setBits(bits, block, block + 1);
     }
     at = end;
   }

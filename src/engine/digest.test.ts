@@ -4,11 +4,11 @@ import { describe, expect, it } from 'vitest';
 import { KiB, MiB } from '../base/units.ts';
 import { memorySource } from '../io/memory-source.ts';
 import { BatchBuilder, type BlockMap, Kind } from '../map/extents.ts';
+import { FLAT } from '../map/flat.ts';
 import type { Layout } from '../map/layout.ts';
 import { copyToFile, ENGINES, mapOf, rawFile } from '../testing/engine-copy.ts';
 import { seededDisk } from '../testing/seeded-disk.ts';
 import type { CopyOptions, Engine } from './contract.ts';
-import { FLAT } from './flat.ts';
 
 const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest();
 

@@ -1,10 +1,11 @@
 /** Runs a native job to its end: progress, abort, and which of several failures the caller sees. */
 import { getSystemErrorName } from 'node:util';
+import { cancelled } from '../base/abort.ts';
 import { type ErrorCode, VdconvError } from '../base/errors.ts';
 import type { DataFile } from '../map/data-file.ts';
 import type { Failure, NativeWork } from './addon.ts';
 import type { CopyOptions } from './contract.ts';
-import { cancelled, cannotRead, cannotWrite, corruptUnit, sourceChanged } from './failures.ts';
+import { cannotRead, cannotWrite, corruptUnit, sourceChanged } from './failures.ts';
 
 const PROGRESS_MS = 100;
 
@@ -47,7 +48,7 @@ export class Drive<R extends { failure?: Failure }> {
         cancel(error);
       }
     };
-    const abort = (): void => cancel(cancelled(signal));
+    const abort = (): void => cancel(cancelled(signal?.reason));
     const timer = onProgress && setInterval(progress, PROGRESS_MS);
     signal?.addEventListener('abort', abort, { once: true });
     if (signal?.aborted) {

@@ -22,10 +22,6 @@ export function cutOff(file: string, offset: number, size: number): VdconvError 
   return new VdconvError('truncated', what, { file, offset });
 }
 
-export function cancelled(signal: AbortSignal | undefined): VdconvError {
-  return new VdconvError('aborted', 'cancelled', { cause: signal?.reason });
-}
-
 /** A second pass met other data than the first. */
 export function sourceChanged(file: string | undefined): VdconvError {
   const what = 'the source changed while it was read: its second reading differs from the first';

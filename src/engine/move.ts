@@ -1,4 +1,6 @@
 /** The portable engine's one loop: unit by unit, bytes in, zeros found, blocks coded and placed, bytes out. */
+import { throwIfAborted } from '../base/abort.ts';
+import { setBits } from '../base/bits.ts';
 import { VdconvError } from '../base/errors.ts';
 import { isPowerOfTwo, MiB } from '../base/units.ts';
 import type { DataFile } from '../map/data-file.ts';
@@ -11,7 +13,6 @@ import { BlockPlaces } from './block-places.ts';
 import { type Cut, type Unit, unitsOf } from './chunks.ts';
 import type { CopyOptions } from './contract.ts';
 import type { DiskDigest } from './digest.ts';
-import { cancelled } from './failures.ts';
 import { FINGERPRINT_BLOCK, type Fingerprint } from './fingerprint.ts';
 import { GuestChunk } from './guest-chunk.ts';
 import { Ops } from './ops.ts';
@@ -189,15 +190,6 @@ function lengthWithin(runs: readonly Span[], end: number): number {
 /** @param blocks spans of block numbers. */
 function markStored(bits: Uint8Array, blocks: readonly Span[]): void {
   for (const { start, end } of blocks) {
-    for (let block = start; block < end; block += 1) {
-      const i = Math.floor(block / 8);
-      bits[i] = (bits[i] as number) | (1 << (block % 8));
-    }
-  }
-}
-
-function throwIfAborted(signal: AbortSignal | undefined): void {
-  if (signal?.aborted) {
-    throw cancelled(signal);
+    setBits(bits, start, end);
   }
 }

@@ -3,12 +3,14 @@
  * the same pipeline runs first without a sink and leaves one bit a block; placement over those bits gives the tables
  * ahead of the data that follow them.
  */
+import { allBits } from '../base/bits.ts';
 import { VdconvError } from '../base/errors.ts';
 import { divCeil } from '../base/units.ts';
 import type { BlockMap } from '../map/extents.ts';
 import type { Content, Piece, Writer } from '../map/layout.ts';
 import { partsOf } from './allocation-parts.ts';
 import type { CopyJob, CopyOptions, CopyResult, Engine, Outlet } from './contract.ts';
+import { sourceChanged } from './failures.ts';
 
 export interface StreamJob extends Omit<CopyJob, 'sink' | 'map' | 'writer'> {
   /** The map anew for each pass. */
@@ -65,13 +67,7 @@ export async function copyToStream(engine: Engine, job: StreamJob): Promise<Copy
   const options = partOf(job.options, 1);
   const result = await engine.copy({ ...common, fingerprint: false, map: map(), sink, options });
   if (Buffer.compare(result.stored ?? new Uint8Array(), stored) !== 0) {
-    throw new VdconvError(
-      'changed',
-      'the source changed while it was read: its second reading differs from the first',
-      {
-        file: job.files[0]?.source.name,
-      },
-    );
+    throw sourceChanged(job.files[0]?.source.name);
   }
   return result;
 }
@@ -85,7 +81,7 @@ interface Foreseen {
 async function foresee(engine: Engine, { map, writer, to, name, digest, ...job }: StreamJob): Promise<Foreseen> {
   const { layout, virtualSize, options } = job;
   if ((options.zeroGranularity === 0 || layout.storeAll === true) && job.fingerprint !== true) {
-    return { stored: allStored(divCeil(virtualSize, layout.blockSize)) };
+    return { stored: allBits(divCeil(virtualSize, layout.blockSize)) };
   }
   const sink = { kind: 'scan' } as const;
   const { stored, fingerprint } = await engine.copy({ ...job, map: map(), sink, options: partOf(options, 0) });
@@ -93,14 +89,6 @@ async function foresee(engine: Engine, { map, writer, to, name, digest, ...job }
     throw new VdconvError('internal', 'a scan left no bits');
   }
   return { stored, ...(fingerprint === undefined ? {} : { fingerprint }) };
-}
-
-function allStored(blocks: number): Uint8Array {
-  const bits = new Uint8Array(divCeil(blocks, 8)).fill(0xff);
-  if (blocks % 8 !== 0) {
-    bits[bits.length - 1] = 2 ** (blocks % 8) - 1;
-  }
-  return bits;
 }
 
 /** The options of one of two passes, each of which is half of the way. */

@@ -1,6 +1,7 @@
 /** Bytes that come once and in order: a pipe, a socket, a stream of the caller's. */
 import { createReadStream, fstatSync } from 'node:fs';
 import { Socket } from 'node:net';
+import { unlessAborted } from '../base/abort.ts';
 import { VdconvError } from '../base/errors.ts';
 import { readError } from './os-error.ts';
 
@@ -77,7 +78,7 @@ export class ByteStream {
 
   async #take(): Promise<Uint8Array | undefined> {
     for (;;) {
-      const step = await this.#orAborted(this.#chunks.next()).catch((cause: unknown) => {
+      const step = await unlessAborted(this.#signal, this.#chunks.next()).catch((cause: unknown) => {
         throw cause instanceof VdconvError
           ? cause
           : readError(this.name, 'read the stream', cause, { offset: this.#at });
@@ -88,26 +89,6 @@ export class ByteStream {
       if (step.value.length > 0) {
         return step.value;
       }
-    }
-  }
-
-  async #orAborted<T>(work: Promise<T>): Promise<T> {
-    const signal = this.#signal;
-    if (signal === undefined) {
-      return work;
-    }
-    let stop = () => {};
-    const aborted = new Promise<never>((_, reject) => {
-      stop = () => reject(new VdconvError('aborted', 'cancelled', { cause: signal.reason }));
-      signal.addEventListener('abort', stop, { once: true });
-      if (signal.aborted) {
-        stop();
-      }
-    });
-    try {
-      return await Promise.race([work, aborted]);
-    } finally {
-      signal.removeEventListener('abort', stop);
     }
   }
 }

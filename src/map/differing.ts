@@ -1,3 +1,5 @@
+import { bitRunEnd, isBitSet } from '../base/bits.ts';
+import { divCeil } from '../base/units.ts';
 import { BatchBuilder, type BlockMap, type ExtentBatch, Kind } from './extents.ts';
 
 /**
@@ -22,8 +24,8 @@ function* splitBatch(batch: ExtentBatch, differs: Uint8Array, blockSize: number)
         yield out.take();
       }
       const block = Math.floor(at / blockSize);
-      const stop = Math.min(end, runEnd(differs, block) * blockSize);
-      pushPart(out, batch, i, at, stop, isSet(differs, block));
+      const stop = Math.min(end, bitRunEnd(differs, block, divCeil(end, blockSize)) * blockSize);
+      pushPart(out, batch, i, at, stop, isBitSet(differs, block));
       at = stop;
     }
   }
@@ -47,20 +49,4 @@ function pushPart(out: BatchBuilder, batch: ExtentBatch, i: number, at: number, 
   } else {
     out.push(at, stop - at, Kind.zero);
   }
-}
-
-/** The first block behind `block` that is not as it is. Whole bytes at a time where they are all alike. */
-function runEnd(bits: Uint8Array, block: number): number {
-  const set = isSet(bits, block);
-  const alike = set ? 0xff : 0;
-  let next = block + 1;
-  while (next < bits.length * 8 && isSet(bits, next) === set) {
-    const whole = next % 8 === 0 && bits[next / 8] === alike;
-    next += whole ? 8 : 1;
-  }
-  return next;
-}
-
-function isSet(bits: Uint8Array, block: number): boolean {
-  return (((bits[Math.floor(block / 8)] ?? 0) >> (block % 8)) & 1) === 1;
 }

@@ -1,4 +1,6 @@
 /** An image with the layers below it: opened through the gate, merged into one block map. */
+
+import { throwIfAborted } from '../base/abort.ts';
 import { escapeText, VdconvError } from '../base/errors.ts';
 import { outputLimit } from '../base/limits.ts';
 import type { Engine } from '../engine/contract.ts';
@@ -14,10 +16,8 @@ import type { DataFile } from '../map/data-file.ts';
 import { DataLimit } from '../map/data-limit.ts';
 import { type BlockMap, Kind } from '../map/extents.ts';
 import { forwardMap } from '../map/forward.ts';
-
 import { overlay } from '../map/overlay.ts';
 import { uniform } from '../map/uniform.ts';
-import { throwIfAborted } from './abort.ts';
 import { checkLimits, limitsOf, overLimit } from './limits.ts';
 import type { SourceOptions } from './named-file.ts';
 import { checkParent } from './parent.ts';

@@ -1,12 +1,12 @@
 /** `check`: whether an image keeps the rules of its format. */
 import { performance } from 'node:perf_hooks';
+import { cancelled, throwIfAborted } from '../base/abort.ts';
 import { VdconvError } from '../base/errors.ts';
 import { loadEngine } from '../engine/engine.ts';
 import { type CheckedImage, Findings } from '../formats/check.ts';
 import type { Format } from '../formats/format.ts';
 import { assertUnchanged } from '../io/file-source.ts';
 import type { ByteSource, ReferenceGate } from '../io/types.ts';
-import { cancelled, throwIfAborted } from './abort.ts';
 import { gateFor, imageFormat } from './chain.ts';
 import { openNamedFile } from './named-file.ts';
 import type { CheckOptions, CheckResult } from './types.ts';

@@ -1,8 +1,8 @@
 /** `compare`: whether two images hold the same virtual disk, whatever their formats. */
 import { performance } from 'node:perf_hooks';
+import { cancelled, throwIfAborted } from '../base/abort.ts';
 import type { Engine } from '../engine/contract.ts';
 import { loadEngine } from '../engine/engine.ts';
-import { cancelled, throwIfAborted } from './abort.ts';
 import { type Chain, openChain } from './chain.ts';
 import { nameOf } from './source.ts';
 import type { ComparedImage, CompareOptions, CompareResult, ImageSource } from './types.ts';

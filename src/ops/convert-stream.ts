@@ -1,10 +1,10 @@
 /** `convert` into a stream, which takes bytes at its own speed, in order. */
 import { escapeText, VdconvError } from '../base/errors.ts';
 import type { CopyOptions, Engine, Outlet } from '../engine/contract.ts';
-import { FLAT } from '../engine/flat.ts';
 import { copyToStream, needsSpool } from '../engine/stream.ts';
 import { createSpool, type Spool } from '../io/spool.ts';
 import { Kind } from '../map/extents.ts';
+import { FLAT } from '../map/flat.ts';
 import { uniform } from '../map/uniform.ts';
 import { copyJob, type Work, type Written } from './copy-job.ts';
 import { STREAM } from './stream-name.ts';

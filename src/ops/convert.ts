@@ -1,9 +1,9 @@
 /** `convert`: one image in, a new one out. */
 import { performance } from 'node:perf_hooks';
+import { cancelled } from '../base/abort.ts';
 import type { Engine } from '../engine/contract.ts';
 import { loadEngine } from '../engine/engine.ts';
 import type { BaseImage, WritePlan } from '../formats/format.ts';
-import { cancelled } from './abort.ts';
 import { type Base, blocksThatDiffer, openBase } from './base.ts';
 import { type Chain, openChain } from './chain.ts';
 import { writeStream } from './convert-stream.ts';

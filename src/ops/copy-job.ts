@@ -76,7 +76,7 @@ function methodFor(algorithm: string, { siblings = [] }: WritePlan, isLayer: boo
   return method;
 }
 
-export function paceOf({ rate, signal }: ConvertOptions): Pace | undefined {
+function paceOf({ rate, signal }: ConvertOptions): Pace | undefined {
   return rate === undefined ? undefined : new Pace(rate, signal);
 }
 

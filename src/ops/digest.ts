@@ -1,23 +1,16 @@
 /** `digest`: one value that follows from the bytes of a virtual disk, whatever format holds them. */
 import { performance } from 'node:perf_hooks';
+import { cancelled } from '../base/abort.ts';
 import { MiB } from '../base/units.ts';
 import { loadEngine } from '../engine/engine.ts';
+import { FLAT } from '../map/flat.ts';
 import type { Layout } from '../map/layout.ts';
-import { cancelled } from './abort.ts';
 import { openChain } from './chain.ts';
 import { DEFAULT_DIGEST, digestMethod, hex } from './digest-method.ts';
 import type { DigestOptions, DigestResult } from './types.ts';
 
 /** Nothing is stored, and the bits of a scan are few. */
-const NOWHERE: Layout = {
-  kind: 'flat',
-  dataStart: 0,
-  blockSize: 16 * MiB,
-  dataAlign: 1,
-  dataPhase: 0,
-  prefixBytes: 0,
-  prefixFill: 0,
-};
+const NOWHERE: Layout = { ...FLAT, blockSize: 16 * MiB };
 
 /**
  * The digest of an image's virtual disk, its layers merged. `sha256` is SHA-256 of the disk's bytes, as sha256sum of a raw

@@ -1,8 +1,9 @@
 /** `map`: where each byte of the virtual disk lies. */
+
+import { throwIfAborted } from '../base/abort.ts';
 import { loadEngine } from '../engine/engine.ts';
 import { coalesce } from '../map/coalesce.ts';
 import { type Extent, extentAt, Kind } from '../map/extents.ts';
-import { throwIfAborted } from './abort.ts';
 import { type Chain, openChain } from './chain.ts';
 import { DepthCursor } from './depth.ts';
 import type { ImageSource, MapEntry, OpenOptions } from './types.ts';

@@ -1,4 +1,5 @@
 /** `measure`: how large an output will be, by the pipeline and the writers that would write it. */
+import { allBits, setBits } from '../base/bits.ts';
 import { divCeil } from '../base/units.ts';
 import type { CopyResult, Engine } from '../engine/contract.ts';
 import { loadEngine } from '../engine/engine.ts';
@@ -75,10 +76,7 @@ function largest(engine: Engine, plan: WritePlan): number {
   let before: Uint8Array | undefined;
   for (const file of filesOf(plan)) {
     const blocks = blocksOf(file, plan);
-    const stored = new Uint8Array(divCeil(blocks, 8)).fill(0xff);
-    if (blocks % 8 > 0) {
-      stored[stored.length - 1] = 2 ** (blocks % 8) - 1;
-    }
+    const stored = allBits(blocks);
     size += sizeWith(engine, file, plan, stored, before);
     before = stored;
   }
@@ -139,10 +137,7 @@ async function occupied(map: BlockMap, blocks: number, blockSize: number): Promi
       if (batch.kind[i] === Kind.data || batch.kind[i] === Kind.compressed) {
         const start = batch.start[i] as number;
         const behind = divCeil(start + (batch.length[i] as number), blockSize);
-        for (let block = Math.floor(start / blockSize); block < behind; block += 1) {
-          const at = Math.floor(block / 8);
-          bits[at] = (bits[at] as number) | (1 << (block % 8));
-        }
+        setBits(bits, Math.floor(start / blockSize), behind);
       }
     }
   }

@@ -1,7 +1,8 @@
 /** `open`: an image to look into. */
+
+import { throwIfAborted, unlessAborted } from '../base/abort.ts';
 import { VdconvError } from '../base/errors.ts';
 import { loadEngine } from '../engine/engine.ts';
-import { throwIfAborted, unlessAborted } from './abort.ts';
 import { openChain } from './chain.ts';
 import { describe } from './info.ts';
 import { entriesOf } from './map.ts';

@@ -1,8 +1,8 @@
 /** Where a streamed output goes: a stream of the caller's, or a descriptor that is open already. */
 import { isatty } from 'node:tty';
+import { unlessAborted } from '../base/abort.ts';
 import { VdconvError } from '../base/errors.ts';
 import type { Outlet } from '../engine/contract.ts';
-import { unlessAborted } from './abort.ts';
 import { STREAM } from './stream-name.ts';
 import type { Descriptor } from './types.ts';
 

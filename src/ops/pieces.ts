@@ -1,6 +1,7 @@
 /** Bytes that are read in order, a piece at a time: for streams, and wherever a whole disk passes through JavaScript. */
+
+import { cancelled } from '../base/abort.ts';
 import { MiB } from '../base/units.ts';
-import { cancelled } from './abort.ts';
 
 /** What one read takes: large enough that a read's fixed cost vanishes, small beside the memory that the engine has. */
 export const PIECE = 2 * MiB;

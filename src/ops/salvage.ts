@@ -2,11 +2,12 @@
  * `--salvage`: the map of an image as far as it can be read. Every byte is read once before it is copied, because only then
  * is it known whether it can be; what cannot is zeros from then on, and in the list.
  */
+
+import { throwIfAborted } from '../base/abort.ts';
 import { alignUp, KiB } from '../base/units.ts';
 import type { Engine } from '../engine/contract.ts';
 import type { DataFile } from '../map/data-file.ts';
 import { BATCH, BatchBuilder, type BlockMap, type Extent, extentAt, Kind } from '../map/extents.ts';
-import { throwIfAborted } from './abort.ts';
 import { isLoss, LostRanges } from './lost.ts';
 import { PIECE } from './pieces.ts';
 import type { Reasons } from './salvage-layer.ts';

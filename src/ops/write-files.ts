@@ -1,5 +1,6 @@
 /** `convert` into files: each appears under its name only when all of them are complete. */
 import { basename, dirname, join } from 'node:path';
+import { throwIfAborted } from '../base/abort.ts';
 import { escapeText, VdconvError } from '../base/errors.ts';
 import type { CopyResult, Engine } from '../engine/contract.ts';
 import type { PlanFile, SiblingFile, WritePlan } from '../formats/format.ts';
@@ -7,7 +8,6 @@ import { allocatedSizeOfPath, identityOfPath, sameFile } from '../io/file-identi
 import { identityOf } from '../io/file-source.ts';
 import { writeError } from '../io/os-error.ts';
 import { commit, createOutput, type Output } from '../io/output.ts';
-import { throwIfAborted } from './abort.ts';
 import type { Chain } from './chain.ts';
 import { copyJob, type Work, type Written } from './copy-job.ts';
 

@@ -2,6 +2,7 @@
  * QCOW2 §External data file: the guest's bytes lie in a file of their own at their guest offsets; the image has the
  * tables. They are known when the data file is complete: header | refcount table | L1 table | L2 tables | refcount blocks.
  */
+import { isBitSet } from '../../base/bits.ts';
 import { alignUp, divCeil } from '../../base/units.ts';
 import type { Content, Piece, Writer } from '../../map/layout.ts';
 import type { Geometry } from './geometry.ts';
@@ -84,7 +85,7 @@ export class DataFileWriter implements Writer {
     const count = Math.min(l2Entries, divCeil(virtualSize, clusterSize) - first);
     const table = new DataView(new ArrayBuffer(clusterSize));
     for (let i = 0; i < count; i += 1) {
-      if (stored === undefined || (((stored[first / 8 + (i >> 3)] ?? 0) >> (i & 7)) & 1) === 1) {
+      if (stored === undefined || isBitSet(stored, first + i)) {
         setStandard(table, i, this.#geometry, (first + i) * clusterSize);
       }
     }

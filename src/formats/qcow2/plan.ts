@@ -1,5 +1,6 @@
 /** Plans a QCOW2 image: which tables go in front, and what the engine may place behind them. */
 import { alignUp, SECTOR } from '../../base/units.ts';
+import { FLAT } from '../../map/flat.ts';
 import type { Layout } from '../../map/layout.ts';
 import type { BaseImage, SiblingFile, WritePlan, WriteRequest } from '../format.ts';
 import { DataFileWriter } from './data-file-writer.ts';
@@ -94,15 +95,7 @@ function layoutOf(geometry: Geometry, request: WriteRequest): Layout {
 /** The data file first: what of it is zero, the image's tables need not map. */
 function planDataFile(geometry: Geometry): Pick<WritePlan, 'layout' | 'range' | 'siblings' | 'writer'> {
   const { clusterSize, virtualSize, settings } = geometry;
-  const flat: Layout = {
-    kind: 'flat',
-    dataStart: 0,
-    blockSize: clusterSize,
-    dataAlign: clusterSize,
-    dataPhase: 0,
-    prefixBytes: 0,
-    prefixFill: 0,
-  };
+  const flat: Layout = { ...FLAT, blockSize: clusterSize, dataAlign: clusterSize };
   const all = settings.dataFileRaw || settings.preallocation !== 'off';
   const data: SiblingFile = {
     name: settings.dataFile,

@@ -4,9 +4,10 @@ import { VdconvError } from '../../base/errors.ts';
 import { stableUuid } from '../../base/stable-id.ts';
 import { alignUp, SECTOR } from '../../base/units.ts';
 import { uuidBytes } from '../../base/uuid.ts';
+import { FLAT } from '../../map/flat.ts';
 import type { WritePlan, WriteRequest } from '../format.ts';
 import { planDynamic } from './dynamic-writer.ts';
-import { FLAT_LAYOUT, fixedWriter } from './fixed-writer.ts';
+import { fixedWriter } from './fixed-writer.ts';
 import { geometryOf, MAX_GEOMETRY, takenGeometry } from './geometry.ts';
 import { MAX_DISK_BYTES } from './layout.ts';
 import { toTimeStamp } from './metadata.ts';
@@ -40,7 +41,7 @@ export function planVhd(request: WriteRequest): WritePlan {
   const padding = virtualSize - request.virtualSize;
   return {
     ...(subformat === 'fixed'
-      ? { layout: FLAT_LAYOUT, front: [], writer: () => fixedWriter(values) }
+      ? { layout: FLAT, front: [], writer: () => fixedWriter(values) }
       : planDynamic(values, blockSize, parent)),
     virtualSize,
     fingerprint: followsContent(request),

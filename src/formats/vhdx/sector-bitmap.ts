@@ -1,5 +1,5 @@
 /** [MS-VHDX] §2.4 and §2.5.1.2: which sectors of a partially present block are this layer's. */
-
+import { bitRunEnd, isBitSet } from '../../base/bits.ts';
 import type { BatchBuilder, ExtentBatch } from '../../map/extents.ts';
 import { Kind } from '../../map/extents.ts';
 
@@ -12,24 +12,12 @@ export class SectorBitmap {
   }
 
   isPresent(sector: number): boolean {
-    return (((this.#bits[Math.floor(sector / 8)] as number) >> (sector % 8)) & 1) === 1;
+    return isBitSet(this.#bits, sector);
   }
 
   /** The first sector after `sector`, or `end`, that is not like it. */
   runEnd(sector: number, end: number): number {
-    const present = this.isPresent(sector);
-    const same = present ? 0xff : 0;
-    let at = sector + 1;
-    while (at < end) {
-      if (at % 8 === 0 && this.#bits[at / 8] === same) {
-        at += 8;
-      } else if (this.isPresent(at) === present) {
-        at += 1;
-      } else {
-        return at;
-      }
-    }
-    return end;
+    return bitRunEnd(this.#bits, sector, end);
   }
 }
 

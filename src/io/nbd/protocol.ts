@@ -40,8 +40,6 @@ export const Info = { export: 0, blockSize: 3 } as const;
 export const TransmissionFlag = { hasFlags: 1, readOnly: 2, df: 1 << 7, canMultiConn: 1 << 8 } as const;
 
 export const Command = { read: 0, write: 1, disconnect: 2, flush: 3, trim: 4, blockStatus: 7 } as const;
-export const CommandFlag = { df: 1 << 2, reqOne: 1 << 3 } as const;
-
 export const Chunk = { none: 0, data: 1, hole: 2, blockStatus: 5, error: 0x8001, errorOffset: 0x8002 } as const;
 /** The last chunk of a reply. */
 export const CHUNK_DONE = 1;
@@ -49,8 +47,6 @@ export const CHUNK_DONE = 1;
 export const ALLOCATION = 'base:allocation';
 /** Of base:allocation: no space is taken; it reads as zeros. */
 export const Status = { hole: 1, zero: 2 } as const;
-
-export const Errno = { perm: 1, io: 5, invalid: 22, overflow: 75, notSupported: 95, shutdown: 108 } as const;
 
 /** Most bytes of a string, and of one request's payload where nothing else is said. */
 export const MAX_STRING = 4096;

@@ -2,7 +2,7 @@
 import { escapeText, VdconvError } from '../../../base/errors.ts';
 import { LIMITS } from '../../../base/limits.ts';
 import { divCeil, formatSize, type Sectors, sectorsToBytes } from '../../../base/units.ts';
-import type { Layout } from '../../../map/layout.ts';
+import { FLAT } from '../../../map/flat.ts';
 import type { PlanFile, SiblingFile } from '../../format.ts';
 import { encodeDescriptor } from './descriptor-text.ts';
 import { planExtent } from './sparse-writer.ts';
@@ -66,7 +66,7 @@ function planSplit(
 function flatFile(range: Range): PlanFile {
   const size = range.end - range.start;
   return {
-    layout: { ...NO_BLOCKS, kind: 'flat' },
+    layout: FLAT,
     range,
     writer: () => ({ add: () => [], finish: () => ({ pieces: [], size }) }),
   };
@@ -76,7 +76,7 @@ function flatFile(range: Range): PlanFile {
 function descriptorFile(target: Target, lines: readonly string[]): PlanFile {
   const values = descriptorOf(target, lines);
   return {
-    layout: NO_BLOCKS,
+    layout: { ...FLAT, kind: 'blocks' },
     range: { start: 0, end: 0 },
     fingerprint: target.request.randomId === undefined,
     writer: () => ({
@@ -88,16 +88,6 @@ function descriptorFile(target: Target, lines: readonly string[]): PlanFile {
     }),
   };
 }
-
-const NO_BLOCKS: Layout = {
-  kind: 'blocks',
-  dataStart: 0,
-  blockSize: 4096,
-  dataAlign: 1,
-  dataPhase: 0,
-  prefixBytes: 0,
-  prefixFill: 0,
-};
 
 /** The name of a file beside the target, as VMware's products make it of the target's name. */
 function fileName({ request, subformat }: Target, suffix: string): string {

@@ -1,5 +1,5 @@
 /** Cancelling: whatever an operation was doing, its caller sees VdconvError `aborted`. */
-import { VdconvError } from '../base/errors.ts';
+import { VdconvError } from './errors.ts';
 
 export function throwIfAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted) {

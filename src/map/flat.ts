@@ -1,6 +1,6 @@
-import type { Layout } from '../map/layout.ts';
+import type { Layout } from './layout.ts';
 
-/** Guest byte n at n: how a read fills memory. */
+/** Guest byte n at n: raw files, flat extents, and how a read fills memory. */
 export const FLAT: Layout = {
   kind: 'flat',
   dataStart: 0,
